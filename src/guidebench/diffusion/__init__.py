@@ -1,0 +1,1 @@
+"""Pure mathematics of diffusion: schedules, parameterisations, random streams, cost counting."""

@@ -1,0 +1,54 @@
+"""Random streams: every random number comes from a generator keyed by (seed, case id, stream).
+
+A sample is then the same whatever the batch size, the order, the number of workers or a restart, and a method that
+draws more noise does not move another method's x_T. Draws are made on the CPU and moved, so devices agree too.
+"""
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from guidebench.problems import Problem
+
+X_T, SAMPLER, METHOD, AUGMENTATION = "x_T", "sampler", "method", "augmentation"
+
+
+def generator(seed: int, case_id: str, stream: str) -> torch.Generator:
+    """A CPU generator whose state depends on nothing but its key."""
+    digest = hashlib.blake2b(f"{seed}\x1f{case_id}\x1f{stream}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
+
+
+class RandomStreams:
+    """The random streams of a batch of problems: one independent generator per (problem, stream).
+
+    Args:
+        problems: the batch, in order; row i of every draw belongs to `problems[i]`.
+        device: where draws are moved to.
+        dtype: floating-point type of the draws.
+    """
+
+    def __init__(
+        self, problems: Sequence[Problem], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    ) -> None:
+        self._keys = [(p.seed, p.case_id) for p in problems]
+        self._generators: dict[str, list[torch.Generator]] = {}
+        self.device, self.dtype = torch.device(device), dtype
+
+    def generators(self, stream: str) -> list[torch.Generator]:
+        """The batch's generators of `stream`; they advance as they are drawn from."""
+        if stream not in self._generators:
+            self._generators[stream] = [generator(*key, stream) for key in self._keys]
+        return self._generators[stream]
+
+    def normal(self, shape: Sequence[int], stream: str) -> Tensor:
+        """Standard normal draws, (b, *shape)."""
+        rows = [torch.randn(*shape, generator=g, dtype=self.dtype) for g in self.generators(stream)]
+        return torch.stack(rows).to(self.device)
+
+    def uniform(self, shape: Sequence[int], stream: str) -> Tensor:
+        """Uniform draws on [0, 1), (b, *shape)."""
+        rows = [torch.rand(*shape, generator=g, dtype=self.dtype) for g in self.generators(stream)]
+        return torch.stack(rows).to(self.device)

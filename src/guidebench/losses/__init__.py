@@ -1,0 +1,1 @@
+"""Guidance losses: differentiable, one number per sample, lower is better."""

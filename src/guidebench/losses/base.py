@@ -1,0 +1,33 @@
+"""What every guidance loss declares."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from guidebench.diffusion.random import RandomStreams
+from guidebench.problems import Problem
+
+Objective = Callable[[Tensor], Tensor]
+"""Images (b, 3, H, W) in [0, 1] -> losses (b,); row i depends on row i alone."""
+
+
+class Loss(ABC):
+    """A differentiable loss on images; constructors take hyper-parameters only.
+
+    Subclasses declare `paper` (where the loss comes from) and `handles` (names of the problem classes).
+    """
+
+    @property
+    @abstractmethod
+    def networks(self) -> tuple[str, ...]:
+        """Identifiers of the networks inside, as `network_id` of their adapters; a metric must not share them."""
+
+    @abstractmethod
+    def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
+        """Compute what depends on the problems alone (text embeddings, say) once and return the objective.
+
+        Args:
+            problems: the batch, b of them.
+            streams: source of the augmentations' randomness, one stream per sample.
+        """
