@@ -1,0 +1,95 @@
+"""What every adapter to a diffusion model offers, and classifier-free guidance as a wrapper over it."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from guidebench.diffusion.cost import Cost
+from guidebench.diffusion.schedule import NoiseSchedule
+
+
+class DiffusionModel(ABC):
+    """A pretrained diffusion model with frozen weights, in the space it diffuses in.
+
+    Constructors take hyper-parameters only and touch neither disk nor network; `load` does.
+    """
+
+    @abstractmethod
+    def load(self, device: torch.device | str) -> None:
+        """Read the weights (downloading them where the configuration names a hub), freeze them, move to `device`.
+
+        Raises:
+            WeightsError: missing, truncated, unsafe or ill-fitting weights.
+        """
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the network lives; defined after `load`."""
+
+    @property
+    @abstractmethod
+    def schedule(self) -> NoiseSchedule:
+        """The one noise schedule that the checkpoint was trained with."""
+
+    @property
+    @abstractmethod
+    def sample_shape(self) -> tuple[int, ...]:
+        """Shape of x_T without the batch axis."""
+
+    @abstractmethod
+    def condition(self, prompts: Sequence[str]) -> Tensor:
+        """Encode prompts; "" is the null prompt. (b, ...) in the order given."""
+
+    @abstractmethod
+    def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
+        """Noise prediction eps_hat(x_t, t, cond), (b, ...), float32; differentiable in x_t and cond. One network row per sample."""
+
+    @abstractmethod
+    def decode(self, x0: Tensor) -> Tensor:
+        """Images (b, 3, H, W), about [0, 1] and not clamped, from the model's space; differentiable."""
+
+    @abstractmethod
+    def encode(self, images: Tensor) -> Tensor:
+        """x_0 of images (b, 3, H, W) in [0, 1]; differentiable."""
+
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies the weights: a sample made with other weights is another sample."""
+
+
+@dataclass
+class Guided:
+    """Classifier-free guidance: eps_uncond + cfg_scale (eps_cond - eps_uncond), one batched network call.
+
+    The callable handed to samplers and gradient strategies. `cfg_scale` 1 is plain conditional prediction and costs
+    one network row per sample instead of two; 0 is unconditional.
+
+    Args:
+        model: the network.
+        null: encoding of the empty prompt, (1, ...).
+        cfg_scale: guidance weight w >= 0.
+        cost: network rows per sample spent so far, counted as they happen.
+    """
+
+    model: DiffusionModel
+    null: Tensor
+    cfg_scale: float
+    cost: Cost = field(default_factory=Cost)
+
+    def __call__(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
+        """Guided noise prediction, (b, ...)."""
+        if cond is None or self.cfg_scale == 0:
+            return self.branch(x_t, t, self.null.expand(len(x_t), *self.null.shape[1:]))
+        if self.cfg_scale == 1:
+            return self.branch(x_t, t, cond)
+        both = torch.cat([self.null.expand_as(cond), cond])
+        eps_uncond, eps_cond = self.cost.count(self.model.eps(x_t.repeat(2, *[1] * (x_t.ndim - 1)), t, both), rows=2).chunk(2)
+        return torch.lerp(eps_uncond, eps_cond, self.cfg_scale)
+
+    def branch(self, x_t: Tensor, t: float, cond: Tensor) -> Tensor:
+        """One branch alone, (b, ...): one network row per sample."""
+        return self.cost.count(self.model.eps(x_t, t, cond), rows=1)

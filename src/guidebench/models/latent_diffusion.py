@@ -1,0 +1,192 @@
+"""Stable Diffusion-like latent models on diffusers components."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guidebench.diffusion.schedule import NoiseSchedule, TableSchedule
+from guidebench.errors import WeightsError
+from guidebench.models.base import DiffusionModel
+from guidebench.models.weights import fingerprint, resolve
+
+_PARTS = ("unet", "vae", "text_encoder")
+
+
+class LatentDiffusion(DiffusionModel):
+    r"""A latent text-to-image model in the diffusers layout: U-Net, VAE, CLIP text encoder, tokenizer, scheduler.
+
+    One class serves a hub checkpoint, a directory (the embedded suite's ships with the package) and, with
+    `random_weights`, the bare architecture without any download. Weights are read from safetensors only. Latents and
+    predictions are float32 at the interface whatever the network's precision.
+
+    Args:
+        source: hub id ("CompVis/stable-diffusion-v1-4") or a directory, absolute or relative to the package's weights.
+        revision: commit of the hub repository; null for a directory.
+        architecture: configs of `unet`, `vae`, `text_encoder`, `scheduler`, read only for `random_weights`.
+        random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
+        dtype: precision of the networks: "float32", "bfloat16" or "float16".
+
+    References: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022.
+    """
+
+    paper = "Rombach et al. 2022"
+    handles = ("TextToImage",)
+
+    def __init__(
+        self,
+        source: str,
+        revision: str | None = None,
+        architecture: Mapping[str, Any] | None = None,
+        random_weights: bool = False,
+        dtype: str = "float32",
+    ) -> None:
+        self.source, self.revision, self.random_weights = source, revision, random_weights
+        self._architecture, self._dtype = architecture, getattr(torch, dtype)
+        self._device = torch.device("cpu")
+        self._parts: dict[str, Any] = {}
+
+    # -- loading ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _directory(self) -> Path | None:
+        """Where the weights lie on disk, or None for a hub id."""
+        path = resolve(self.source)
+        return path if path.is_dir() else None
+
+    def fingerprint(self) -> str:  # noqa: D102
+        if self.random_weights:
+            return "random weights, seed 0"
+        if self._directory:
+            return fingerprint(self._directory)
+        return f"{self.source}@{self.revision}"
+
+    def load(self, device: torch.device | str) -> None:  # noqa: D102
+        if not self._parts:
+            self._parts = self._random() if self.random_weights else self._pretrained()
+            for name in _PARTS:
+                self._parts[name].requires_grad_(False).eval().to(self._dtype)
+        self._device = torch.device(device)
+        for name in _PARTS:
+            self._parts[name].to(self._device)
+
+    def _pretrained(self) -> dict[str, Any]:
+        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+        from transformers import AutoTokenizer, CLIPTextModel
+
+        where: dict[str, Any] = {"pretrained_model_name_or_path": str(self._directory or self.source)}
+        if self._directory:
+            where["local_files_only"] = True
+        else:
+            where["revision"] = self.revision
+        try:
+            unet = UNet2DConditionModel.from_pretrained(**where, subfolder="unet", use_safetensors=True)
+            vae = AutoencoderKL.from_pretrained(**where, subfolder="vae", use_safetensors=True)
+            text_encoder, info = CLIPTextModel.from_pretrained(
+                **where, subfolder="text_encoder", use_safetensors=True, output_loading_info=True
+            )
+            tokenizer = AutoTokenizer.from_pretrained(**where, subfolder="tokenizer")
+            scheduler = DDIMScheduler.from_pretrained(**where, subfolder="scheduler")
+        except Exception as error:
+            raise WeightsError(
+                f"model.source: cannot load {self.source!r}"
+                + (f" (revision {self.revision})" if self.revision else "")
+                + f": {type(error).__name__}: {error}\nA directory must hold unet/, vae/, text_encoder/, tokenizer/ and "
+                "scheduler/ in the diffusers layout as safetensors; a hub id needs a network connection or a cached "
+                "copy. suite=random runs the same architecture without weights."
+            ) from error
+        if info["missing_keys"]:
+            raise WeightsError(
+                f"model.source: {self.source!r} leaves text encoder weights uninitialised: "
+                f"{sorted(info['missing_keys'])[:3]} ...; was it written by an incompatible transformers version?"
+            )
+        return dict(unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler)
+
+    def _random(self) -> dict[str, Any]:
+        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+        from open_clip.tokenizer import SimpleTokenizer
+        from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+        if self._architecture is None:
+            raise WeightsError("model.architecture: needed for random weights, but null; give the four configs")
+        config = self._architecture
+        bpe = SimpleTokenizer()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return dict(
+                unet=UNet2DConditionModel(**config["unet"]),
+                vae=AutoencoderKL(**config["vae"]),
+                text_encoder=CLIPTextModel(CLIPTextConfig(**config["text_encoder"])),
+                tokenizer=CLIPTokenizer(
+                    vocab=bpe.encoder,
+                    merges=list(bpe.bpe_ranks),
+                    bos_token="<start_of_text>",
+                    **dict.fromkeys(("eos_token", "pad_token", "unk_token"), "<end_of_text>"),
+                    model_max_length=config["text_encoder"]["max_position_embeddings"],
+                ),
+                scheduler=DDIMScheduler(**config["scheduler"]),
+            )
+
+    # -- the model -------------------------------------------------------------------------------------------------
+
+    def _part(self, name: str) -> Any:
+        if not self._parts:
+            raise WeightsError("LatentDiffusion is not loaded: call load(device) first")
+        return self._parts[name]
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The frozen networks by name: unet, vae, text_encoder."""
+        return {name: self._part(name) for name in _PARTS}
+
+    @property
+    def device(self) -> torch.device:  # noqa: D102
+        return self._device
+
+    @property
+    def schedule(self) -> NoiseSchedule:  # noqa: D102
+        config = self._part("scheduler").config
+        return TableSchedule.from_betas(
+            config.beta_schedule, config.beta_start, config.beta_end, config.num_train_timesteps
+        )
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:  # noqa: D102
+        config = self._part("unet").config
+        return config.in_channels, config.sample_size, config.sample_size
+
+    @torch.no_grad()
+    def condition(self, prompts: Sequence[str]) -> Tensor:
+        """Last hidden states of the text encoder, (b, tokens, width), float32. Too long prompts are truncated."""
+        tokenizer = self._part("tokenizer")
+        tokens = tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        )
+        return self._part("text_encoder")(tokens.input_ids.to(self._device)).last_hidden_state.float()
+
+    def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:  # noqa: D102
+        """See `DiffusionModel.eps`; v-prediction checkpoints are converted: eps = alpha_t v + sigma_t x_t."""
+        if cond is None:
+            cond = self.condition([""]).expand(len(x_t), -1, -1)
+        time = torch.as_tensor(t, device=self._device)
+        raw = self._part("unet")(x_t.to(self._dtype), time, cond.to(self._dtype), return_dict=False)[0].float()
+        if self._part("scheduler").config.prediction_type == "v_prediction":
+            return float(self.schedule.alpha(t)) * raw + float(self.schedule.sigma(t)) * x_t
+        return raw
+
+    def decode(self, x0: Tensor) -> Tensor:  # noqa: D102
+        vae = self._part("vae")
+        pixels = vae.decode(x0.to(self._dtype) / vae.config.scaling_factor, return_dict=False)[0]
+        return pixels.float() / 2 + 0.5
+
+    def encode(self, images: Tensor) -> Tensor:
+        """Mean of the VAE's posterior, scaled: (b, c, h, w) from images (b, 3, H, W) in [0, 1]."""
+        vae = self._part("vae")
+        posterior = vae.encode((images * 2 - 1).to(self._dtype), return_dict=False)[0]
+        return posterior.mean.float() * vae.config.scaling_factor
