@@ -1,0 +1,113 @@
+"""What every method declares and returns."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from guidebench.diffusion.cost import Cost
+from guidebench.diffusion.random import X_T, RandomStreams
+from guidebench.errors import NumericalError
+from guidebench.gradients.base import GradientStrategy
+from guidebench.losses.base import Loss
+from guidebench.models.base import DiffusionModel, Guided
+from guidebench.problems import TextToImage
+from guidebench.samplers.base import Chain, Sampler
+
+
+@dataclass
+class Setup:
+    """The collaborators a method works with, loaded and on their device.
+
+    Args:
+        model: the pretrained model.
+        sampler: how it is sampled.
+        loss: what guides; methods with `needs_loss` use it.
+        gradient: how to differentiate through a whole chain; methods with `needs_gradient` use it.
+        cfg_scale: weight of classifier-free guidance.
+    """
+
+    model: DiffusionModel
+    sampler: Sampler
+    loss: Loss
+    gradient: GradientStrategy
+    cfg_scale: float
+
+    def chain(self) -> Chain:
+        """The sampler on the model's schedule."""
+        return self.sampler.chain(self.model.schedule)
+
+    def guided(self) -> Guided:
+        """The model under classifier-free guidance, with its own cost counter."""
+        return Guided(self.model, self.model.condition([""]), self.cfg_scale)
+
+    def streams(self, problems: Sequence[TextToImage]) -> RandomStreams:
+        """The random streams of a batch, on the model's device."""
+        return RandomStreams(problems, self.model.device)
+
+    def x_T(self, streams: RandomStreams) -> Tensor:
+        """Initial noise, (b, ...): a function of (seed, case) alone, the same for every method."""
+        return streams.normal(self.model.sample_shape, X_T)
+
+    @property
+    def rows(self) -> int:
+        """Network rows per sample of one guided prediction."""
+        return 1 if self.cfg_scale in (0, 1) else 2
+
+
+class FiniteCheck:
+    """Remembers where each row of a batch first became NaN or infinite; the other rows go on."""
+
+    def __init__(self) -> None:
+        self.failures: dict[int, NumericalError] = {}
+
+    def __call__(self, name: str, tensor: Tensor, step: int) -> None:
+        """Record rows of `tensor` (b, ...) that are not finite and were finite before."""
+        finite = torch.isfinite(tensor.detach()).flatten(1).all(dim=1)
+        for row in (~finite).nonzero().flatten().tolist():
+            self.failures.setdefault(row, NumericalError(step, name, [row]))
+
+
+@dataclass
+class Generation:
+    """What a method made of a batch of b problems.
+
+    Args:
+        images: (b, 3, H, W) in [0, 1].
+        latents: the model-space samples, (b, ...).
+        cost: network rows per sample.
+        history: per-sample curves by name, each (b, steps).
+        failures: rows that became non-finite; their images count as failed.
+    """
+
+    images: Tensor
+    latents: Tensor
+    cost: Cost
+    history: dict[str, Tensor] = field(default_factory=dict)
+    failures: dict[int, NumericalError] = field(default_factory=dict)
+
+
+class Method(ABC):
+    """A way to make samples. Constructors take hyper-parameters only; collaborators arrive in `generate`."""
+
+    paper: ClassVar[str]
+    handles: ClassVar[tuple[str, ...]]
+    needs_loss: ClassVar[bool] = True
+    needs_gradient: ClassVar[bool] = False
+
+    @abstractmethod
+    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:
+        """Solve a batch of problems; row i depends on `problems[i]` alone."""
+
+    @abstractmethod
+    def cost(self, setup: Setup) -> Cost:
+        """Network rows per sample that `generate` will spend; a promise that the tests count."""
+
+
+def decoded(model: DiffusionModel, x0: Tensor) -> Tensor:
+    """Final images (b, 3, H, W), clamped to [0, 1]."""
+    with torch.no_grad():
+        return model.decode(x0).clamp(0, 1)

@@ -1,0 +1,38 @@
+"""The unguided baseline."""
+
+from collections.abc import Sequence
+
+import torch
+
+from guidebench.diffusion.cost import Cost
+from guidebench.diffusion.random import SAMPLER
+from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
+from guidebench.problems import TextToImage
+from guidebench.samplers.base import sample
+
+
+class Unguided(Method):
+    """Plain sampling with classifier-free guidance: what every guided method is compared against."""
+
+    paper = "baseline"
+    handles = ("TextToImage",)
+    needs_loss = False
+
+    @torch.no_grad()
+    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:  # noqa: D102
+        chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
+        cond = setup.model.condition([p.prompt for p in problems])
+        finite = FiniteCheck()
+        state = sample(
+            chain,
+            guided,
+            chain.init(setup.x_T(streams)),
+            cond=cond,
+            noises=lambda shape: streams.normal(shape, SAMPLER),
+            on_stage=lambda k, state: finite("x_t", state[0], k),
+        )
+        x0 = chain.output(state)
+        return Generation(decoded(setup.model, x0), x0, guided.cost, failures=finite.failures)
+
+    def cost(self, setup: Setup) -> Cost:  # noqa: D102
+        return Cost(nfe_fwd=setup.rows * setup.chain().n_stages)

@@ -1,0 +1,1 @@
+"""Methods that steer each sampling step by a loss on an estimate of the clean sample."""
