@@ -1,0 +1,1 @@
+"""Data: prompts, cases and rendered worlds."""

@@ -1,0 +1,60 @@
+"""Prompts about rendered scenes, in DrawBench's categories that make sense there, and the judge of their images."""
+
+import functools
+from pathlib import Path
+
+import numpy as np
+
+from guidebench.data.prompts import PromptSet
+from guidebench.data.worlds.scenes import Requirement, satisfies
+from guidebench.errors import DataError
+
+
+class SceneBench(PromptSet):
+    """Prompts for the embedded text-to-image model: coloured shapes, 64 x 64.
+
+    Categories: Colors, Counting, Positional, Conflicting (combinations that no training scene shows).
+
+    Args:
+        categories: which ones, in this order; None takes all.
+        limit: the first n prompts of each category; None takes all.
+
+    References:
+        Categories after DrawBench (Saharia et al. 2022); the prompts are ours.
+    """
+
+    paper: str = "after DrawBench, Saharia et al. 2022"
+    handles: tuple[str, ...] = ("TextToImage",)
+
+    def _file(self) -> Path:
+        return Path(__file__).parent / "worlds" / "scenes_drawbench.csv"
+
+
+class SceneJudge:
+    """Reads the objects out of an image by rules, and says whether they are exactly those of the prompt."""
+
+    name: str = "scenes parser"
+    networks: tuple[str, ...] = ()
+
+    def judge(self, image: np.ndarray, prompt: str) -> bool:
+        """Whether the image shows the objects, counts, colours, sizes and relations of the prompt, and nothing else.
+
+        Args:
+            image: uint8 (64, 64, 3).
+            prompt: in the scenes' vocabulary.
+
+        Raises:
+            DataError: the prompt is not about scenes, or the image has another size.
+        """
+        try:
+            return satisfies(image, _requirement(prompt))
+        except ValueError as error:
+            raise DataError(
+                f"metric=prompt_success with the scenes judge: {error}. It understands dataset=scenes and images of "
+                "model=embedded only."
+            ) from error
+
+
+@functools.lru_cache(maxsize=1024)
+def _requirement(prompt: str) -> Requirement:
+    return Requirement.from_prompt(prompt)

@@ -1,0 +1,1 @@
+"""Rendered worlds whose every attribute is known."""
