@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
-from guidebench.diffusion.random import X_T, RandomStreams
+from guidebench.diffusion.random import SAMPLER, X_T, RandomStreams
 from guidebench.errors import NumericalError
 from guidebench.gradients.base import GradientStrategy
 from guidebench.losses.base import Loss
 from guidebench.models.base import DiffusionModel, Guided
 from guidebench.problems import TextToImage
-from guidebench.samplers.base import Chain, Sampler
+from guidebench.samplers.base import Chain, Noises, Sampler, draw_noises
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Setup:
 
     def guided(self) -> Guided:
         """The model under classifier-free guidance, with its own cost counter."""
-        return Guided(self.model, self.model.condition([""]), self.cfg_scale)
+        return Guided(self.model, self.cfg_scale)
 
     def streams(self, problems: Sequence[TextToImage]) -> RandomStreams:
         """The random streams of a batch, on the model's device."""
@@ -50,7 +50,11 @@ class Setup:
 
     def x_T(self, streams: RandomStreams) -> Tensor:
         """Initial noise, (b, ...): a function of (seed, case) alone, the same for every method."""
-        return streams.normal(self.model.sample_shape, X_T)
+        return self.model.schedule.prior_std * streams.normal(self.model.sample_shape, X_T)
+
+    def noises(self, chain: Chain, streams: RandomStreams) -> Noises:
+        """The noise of a stochastic sampler's stages."""
+        return draw_noises(chain, lambda: streams.normal(self.model.sample_shape, SAMPLER))
 
     @property
     def rows(self) -> int:

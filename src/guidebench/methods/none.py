@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 
 from guidebench.diffusion.cost import Cost
-from guidebench.diffusion.random import SAMPLER
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.problems import TextToImage
 from guidebench.samplers.base import sample
@@ -28,7 +27,7 @@ class Unguided(Method):
             guided,
             chain.init(setup.x_T(streams)),
             cond=cond,
-            noises=lambda shape: streams.normal(shape, SAMPLER),
+            noises=setup.noises(chain, streams),
             on_stage=lambda k, state: finite("x_t", state[0], k),
         )
         x0 = chain.output(state)

@@ -2,13 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from guidebench.diffusion.cost import Cost
-from guidebench.diffusion.schedule import NoiseSchedule
+from guidebench.diffusion.cost import Cost, CountedModel
+from guidebench.diffusion.schedules import NoiseSchedule
 
 
 class DiffusionModel(ABC):
@@ -61,7 +60,6 @@ class DiffusionModel(ABC):
         """Identifies the weights: a sample made with other weights is another sample."""
 
 
-@dataclass
 class Guided:
     """Classifier-free guidance: eps_uncond + cfg_scale (eps_cond - eps_uncond), one batched network call.
 
@@ -70,15 +68,19 @@ class Guided:
 
     Args:
         model: the network.
-        null: encoding of the empty prompt, (1, ...).
-        cfg_scale: guidance weight w >= 0.
-        cost: network rows per sample spent so far, counted as they happen.
+        cfg_scale: guidance weight w.
     """
 
-    model: DiffusionModel
-    null: Tensor
-    cfg_scale: float
-    cost: Cost = field(default_factory=Cost)
+    def __init__(self, model: DiffusionModel, cfg_scale: float) -> None:
+        self.cfg_scale = cfg_scale
+        self.null = model.condition([""])
+        self._both = CountedModel(model.eps, rows=2)
+        self._one = CountedModel(model.eps, rows=1)
+
+    @property
+    def cost(self) -> Cost:
+        """Network rows per sample spent so far, counted as they happen."""
+        return self._both.cost + self._one.cost
 
     def __call__(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
         """Guided noise prediction, (b, ...)."""
@@ -86,10 +88,9 @@ class Guided:
             return self.branch(x_t, t, self.null.expand(len(x_t), *self.null.shape[1:]))
         if self.cfg_scale == 1:
             return self.branch(x_t, t, cond)
-        both = torch.cat([self.null.expand_as(cond), cond])
-        eps_uncond, eps_cond = self.cost.count(self.model.eps(x_t.repeat(2, *[1] * (x_t.ndim - 1)), t, both), rows=2).chunk(2)
+        eps_uncond, eps_cond = self._both(torch.cat([x_t, x_t]), t, torch.cat([self.null.expand_as(cond), cond])).chunk(2)
         return torch.lerp(eps_uncond, eps_cond, self.cfg_scale)
 
     def branch(self, x_t: Tensor, t: float, cond: Tensor) -> Tensor:
         """One branch alone, (b, ...): one network row per sample."""
-        return self.cost.count(self.model.eps(x_t, t, cond), rows=1)
+        return self._one(x_t, t, cond)

@@ -1,18 +1,20 @@
 """Stable Diffusion-like latent models on diffusers components."""
 
+import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from guidebench.diffusion.schedule import NoiseSchedule, TableSchedule
+from guidebench.diffusion.schedules import Linear, NoiseSchedule, ScaledLinear
 from guidebench.errors import WeightsError
 from guidebench.models.base import DiffusionModel
-from guidebench.models.weights import fingerprint, resolve
+from guidebench.models.weights import digest, resolve
 
 _PARTS = ("unet", "vae", "text_encoder")
+_SCHEDULER_DEFAULTS = {"prediction_type": "epsilon", "num_train_timesteps": 1000}  # of older scheduler configs
 
 
 class LatentDiffusion(DiffusionModel):
@@ -23,7 +25,8 @@ class LatentDiffusion(DiffusionModel):
     predictions are float32 at the interface whatever the network's precision.
 
     Args:
-        source: hub id ("CompVis/stable-diffusion-v1-4") or a directory, absolute or relative to the package's weights.
+        source: hub id ("CompVis/stable-diffusion-v1-4"), or, without a revision, a directory, absolute or relative
+            to the package's weights.
         revision: commit of the hub repository; null for a directory.
         architecture: configs of `unet`, `vae`, `text_encoder`, `scheduler`, read only for `random_weights`.
         random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
@@ -50,18 +53,12 @@ class LatentDiffusion(DiffusionModel):
 
     # -- loading ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _directory(self) -> Path | None:
-        """Where the weights lie on disk, or None for a hub id."""
-        path = resolve(self.source)
-        return path if path.is_dir() else None
-
     def fingerprint(self) -> str:  # noqa: D102
         if self.random_weights:
             return "random weights, seed 0"
-        if self._directory:
-            return fingerprint(self._directory)
-        return f"{self.source}@{self.revision}"
+        if self.revision:
+            return f"{self.source}@{self.revision}"
+        return digest(resolve(self.source))
 
     def load(self, device: torch.device | str) -> None:  # noqa: D102
         if not self._parts:
@@ -76,11 +73,10 @@ class LatentDiffusion(DiffusionModel):
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
         from transformers import AutoTokenizer, CLIPTextModel
 
-        where: dict[str, Any] = {"pretrained_model_name_or_path": str(self._directory or self.source)}
-        if self._directory:
-            where["local_files_only"] = True
+        if self.revision:
+            where: dict[str, Any] = {"pretrained_model_name_or_path": self.source, "revision": self.revision}
         else:
-            where["revision"] = self.revision
+            where = {"pretrained_model_name_or_path": str(resolve(self.source)), "local_files_only": True}
         try:
             unet = UNet2DConditionModel.from_pretrained(**where, subfolder="unet", use_safetensors=True)
             vae = AutoencoderKL.from_pretrained(**where, subfolder="vae", use_safetensors=True)
@@ -88,7 +84,7 @@ class LatentDiffusion(DiffusionModel):
                 **where, subfolder="text_encoder", use_safetensors=True, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(**where, subfolder="tokenizer")
-            scheduler = DDIMScheduler.from_pretrained(**where, subfolder="scheduler")
+            scheduler = DDIMScheduler.load_config(**where, subfolder="scheduler")
         except Exception as error:
             raise WeightsError(
                 f"model.source: cannot load {self.source!r}"
@@ -102,10 +98,17 @@ class LatentDiffusion(DiffusionModel):
                 f"model.source: {self.source!r} leaves text encoder weights uninitialised: "
                 f"{sorted(info['missing_keys'])[:3]} ...; was it written by an incompatible transformers version?"
             )
-        return dict(unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, scheduler=scheduler)
+        for key in ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps", "prediction_type"):
+            expected, found = self._scheduler_config[key], scheduler.get(key, _SCHEDULER_DEFAULTS.get(key))
+            if expected != found:
+                raise WeightsError(
+                    f"model.architecture.scheduler.{key}: {expected!r} is configured, and {self.source!r} was trained "
+                    f"with {found!r}; set it to that"
+                )
+        return dict(unet=unet, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer)
 
     def _random(self) -> dict[str, Any]:
-        from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+        from diffusers import AutoencoderKL, UNet2DConditionModel
         from open_clip.tokenizer import SimpleTokenizer
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -126,7 +129,6 @@ class LatentDiffusion(DiffusionModel):
                     **dict.fromkeys(("eos_token", "pad_token", "unk_token"), "<end_of_text>"),
                     model_max_length=config["text_encoder"]["max_position_embeddings"],
                 ),
-                scheduler=DDIMScheduler(**config["scheduler"]),
             )
 
     # -- the model -------------------------------------------------------------------------------------------------
@@ -146,11 +148,23 @@ class LatentDiffusion(DiffusionModel):
         return self._device
 
     @property
-    def schedule(self) -> NoiseSchedule:  # noqa: D102
-        config = self._part("scheduler").config
-        return TableSchedule.from_betas(
-            config.beta_schedule, config.beta_start, config.beta_end, config.num_train_timesteps
-        )
+    def schedule(self) -> NoiseSchedule:
+        """The checkpoint's schedule; needs no weights where the configuration or the directory tells it."""
+        config = self._scheduler_config
+        kind = {"scaled_linear": ScaledLinear, "linear": Linear}.get(config["beta_schedule"])
+        if kind is None:
+            raise WeightsError(
+                f"model.source: {self.source!r} has beta_schedule {config['beta_schedule']!r}; allowed: scaled_linear, linear"
+            )
+        return kind(config["num_train_timesteps"], config["beta_start"], config["beta_end"])
+
+    @cached_property
+    def _scheduler_config(self) -> Mapping[str, Any]:
+        """Read from the configuration or the directory; `load` checks that a hub's checkpoint says the same."""
+        if self._architecture is not None:
+            return self._architecture["scheduler"]
+        config: dict[str, Any] = json.loads((resolve(self.source) / "scheduler/scheduler_config.json").read_text())
+        return config
 
     @property
     def sample_shape(self) -> tuple[int, ...]:  # noqa: D102
@@ -176,8 +190,8 @@ class LatentDiffusion(DiffusionModel):
             cond = self.condition([""]).expand(len(x_t), -1, -1)
         time = torch.as_tensor(t, device=self._device)
         raw = self._part("unet")(x_t.to(self._dtype), time, cond.to(self._dtype), return_dict=False)[0].float()
-        if self._part("scheduler").config.prediction_type == "v_prediction":
-            return float(self.schedule.alpha(t)) * raw + float(self.schedule.sigma(t)) * x_t
+        if self._scheduler_config["prediction_type"] == "v_prediction":
+            return self.schedule.alpha(t) * raw + self.schedule.sigma(t) * x_t
         return raw
 
     def decode(self, x0: Tensor) -> Tensor:  # noqa: D102

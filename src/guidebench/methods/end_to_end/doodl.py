@@ -14,8 +14,8 @@ from guidebench.problems import TextToImage
 from guidebench.samplers.base import State, sample
 
 _VARIANTS = {
-    "paper": {"member_weight": 0.5, "noise_std": 1e-2},
-    "official": {"member_weight": 0.25, "noise_std": 1e-4},
+    "paper": {"gradient_weight": 1.0, "noise_std": 1e-2},
+    "official": {"gradient_weight": 0.5, "noise_std": 1e-4},
 }
 
 
@@ -24,7 +24,7 @@ class DOODL(Method):
 
     For m = 1 .. n_opt, with (x, y) the coupled latents and c the loss:
 
-        L = w_pair (c(D(x_0)) + c(D(y_0))) ;   g = mean over the members of dL/d(x_T, y_T)
+        L = scale (c(D(x_0)) + c(D(y_0))) ;   g = gradient_weight * mean over the members of dL/d(x_T, y_T)
         g <- clip(g, -k, k) ;   v <- momentum v + g ;   (x_T, y_T) <- (x_T, y_T) - v + noise_std xi
         average the members ;   rescale to the norm of the first x_T
 
@@ -37,11 +37,11 @@ class DOODL(Method):
         momentum: of the velocity v.
         clip: k, the elementwise bound of a gradient, before momentum.
         noise_std: standard deviation of the perturbation xi; null takes the variant's.
-        member_weight: weight of each member's gradient in g; null takes the variant's.
+        gradient_weight: factor on the mean gradient; null takes the variant's.
         tied: average the members of gradient and latents, which keeps the pair a copy of one x_T.
         renormalize: rescale each latent to the norm it began with.
-        variant: "paper" (members weighted 1/2, noise variance 1e-4) or "official" (the released code: members
-            weighted 1/4, noise standard deviation 1e-4). Explicit values win over the variant's.
+        variant: "paper" (gradient of the pair's mean loss, noise variance 1e-4) or "official" (the released code:
+            half that gradient, noise standard deviation 1e-4). Explicit values win over the variant's.
 
     Differs from the paper: Algorithm 1 omits averaging and renormalisation, its text has both after every update;
     they are on. Master latents, momentum and norms are float32. The released code never decodes its last update;
@@ -62,7 +62,7 @@ class DOODL(Method):
         momentum: float = 0.9,
         clip: float = 1e-3,
         noise_std: float | None = None,
-        member_weight: float | None = None,
+        gradient_weight: float | None = None,
         tied: bool = True,
         renormalize: bool = True,
         variant: Literal["paper", "official"] = "paper",
@@ -71,7 +71,7 @@ class DOODL(Method):
         self.tied, self.renormalize, self.variant = tied, renormalize, variant
         preset = _VARIANTS[variant]
         self.noise_std = preset["noise_std"] if noise_std is None else noise_std
-        self.member_weight = preset["member_weight"] if member_weight is None else member_weight
+        self.gradient_weight = preset["gradient_weight"] if gradient_weight is None else gradient_weight
 
     @property
     def _unguided(self) -> bool:
@@ -121,7 +121,7 @@ class DOODL(Method):
         Returns:
             New latents and new velocity.
         """
-        grads = tuple(self.member_weight * g for g in grads)
+        grads = tuple(self.gradient_weight * g for g in grads)
         if self.tied:
             grads = _averaged(grads)
         velocity = tuple(self.momentum * v + g.clamp(-self.clip, self.clip) for v, g in zip(velocity, grads, strict=True))

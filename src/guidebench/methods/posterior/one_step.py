@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
-from guidebench.diffusion.random import SAMPLER
 from guidebench.losses.base import Objective
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.methods.none import Unguided
@@ -64,7 +63,7 @@ class OneStep(Method):
             eps_cfg, loss, grad = self._guide(setup, guided, objective, x_t, t, cond)
             losses.append(loss)
             finite("gradient", grad, len(losses) - 1)
-            return eps_cfg + float(setup.model.schedule.sigma(t)) * grad
+            return eps_cfg + setup.model.schedule.sigma(t) * grad
 
         with torch.no_grad():
             state = sample(
@@ -72,7 +71,7 @@ class OneStep(Method):
                 eps_model,
                 chain.init(setup.x_T(streams)),
                 cond=cond,
-                noises=lambda shape: streams.normal(shape, SAMPLER),
+                noises=setup.noises(chain, streams),
                 on_stage=lambda k, state: finite("x_t", state[0], k),
             )
         x0 = chain.output(state)
@@ -83,7 +82,7 @@ class OneStep(Method):
         self, setup: Setup, guided: Guided, objective: Objective, x_t: Tensor, t: float, cond: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The guided prediction without the loss, the loss (b,), and the scaled gradient with respect to x_t."""
-        alpha_t, sigma_t = (float(f(t)) for f in (setup.model.schedule.alpha, setup.model.schedule.sigma))
+        alpha_t, sigma_t = setup.model.schedule.alpha(t), setup.model.schedule.sigma(t)
         null = guided.null.expand_as(cond)
         seen, other = (cond, null) if self.variant == "paper" else (null, cond)
         with torch.enable_grad():

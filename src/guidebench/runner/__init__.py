@@ -1,0 +1,1 @@
+"""Compose, check and build jobs; run them into the store; evaluate what is stored."""

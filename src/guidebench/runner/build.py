@@ -1,0 +1,153 @@
+"""From a composed configuration to components: every `_target_` is checked against its class before anything loads."""
+
+import difflib
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from guidebench.errors import ConfigError
+
+COMPONENTS = ("model", "dataset", "loss", "sampler", "method", "gradient", "logger")
+"""Top-level nodes that are one component each; `metrics` holds several."""
+
+_ALLOWED = tuple(
+    f"guidebench.{layer}."
+    for layer in ("data", "gradients", "losses", "methods", "metrics", "models", "runner.loggers", "samplers")
+)
+_GENERATION = ("model", "loss", "sampler", "method", "gradient", "cfg_scale", "random_weights")
+"""What a sample depends on beside its problem: the keys of its identity."""
+
+
+def component_class(target: object, where: str) -> type:
+    """The class that `_target_` names.
+
+    Raises:
+        ConfigError: the target lies outside this package's components, or does not exist.
+    """
+    if not isinstance(target, str) or not target.startswith(_ALLOWED):
+        raise ConfigError(
+            f"{where}._target_: got {target!r}; only this package's components may be named "
+            f"({', '.join(prefix + '*' for prefix in _ALLOWED)}). To use your own class, put it into one of them."
+        )
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{where}._target_: {target!r} does not exist ({error})") from error
+
+
+def check(node: Any, where: str) -> None:
+    """Hold a component's keys against its class's signature, and its nested components' too.
+
+    Args:
+        node: plain containers (dicts, lists, scalars).
+        where: config path, for messages.
+
+    Raises:
+        ConfigError: an unknown or missing key, or a target that is not allowed.
+    """
+    if isinstance(node, dict):
+        if "_target_" in node:
+            _check_signature(node, where)
+        for key, value in node.items():
+            check(value, f"{where}.{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            check(value, f"{where}[{index}]")
+
+
+def _check_signature(node: dict[str, Any], where: str) -> None:
+    parameters = inspect.signature(component_class(node["_target_"], where)).parameters
+    for key in node.keys() - {"_target_"}:
+        if str(key).startswith("_") or key not in parameters:
+            raise ConfigError(
+                f"{where}.{key}: {node['_target_']} has no such parameter; "
+                f"{suggestion(str(key), parameters)}it takes {', '.join(parameters) or 'none'}"
+            )
+    for name, parameter in parameters.items():
+        if parameter.default is parameter.empty and name not in node:
+            raise ConfigError(f"{where}.{name}: missing; {node['_target_']} needs it")
+
+
+def suggestion(word: str, allowed: Any) -> str:
+    """`did you mean ...? ` for the closest allowed word, or nothing."""
+    close = difflib.get_close_matches(word, [str(a) for a in allowed], n=1)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A checked configuration; nothing is loaded yet.
+
+    Args:
+        config: the resolved configuration as plain containers.
+    """
+
+    config: dict[str, Any]
+
+    @classmethod
+    def from_config(cls, cfg: DictConfig) -> "Job":
+        """Resolve and check a composed configuration.
+
+        Raises:
+            ConfigError: a value is missing or does not resolve, or a component's keys do not fit its class.
+        """
+        try:
+            config = OmegaConf.to_container(cfg, resolve=True, throw_on_missing=True)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{getattr(error, 'full_key', None) or 'configuration'}: {error}") from error
+        assert isinstance(config, dict)
+        job = cls({str(key): value for key, value in config.items()})
+        for path, node in job.components():
+            check(node, path)
+        return job
+
+    def components(self) -> Iterator[tuple[str, Any]]:
+        """Config path and node of every component."""
+        for name in COMPONENTS:
+            yield name, self.config[name]
+        for name, node in self.config["metrics"].items():
+            yield f"metrics.{name}", node
+
+    def build(self, name: str) -> Any:
+        """Instantiate the component at a top-level key; collaborators arrive later, in calls."""
+        return _instantiate(self.config[name], name)
+
+    def metrics(self) -> dict[str, Any]:
+        """The metrics by name."""
+        return {name: _instantiate(node, f"metrics.{name}") for name, node in self.config["metrics"].items()}
+
+    def generation_config(self, fingerprints: dict[str, str]) -> dict[str, Any]:
+        """What samples of this job depend on beside their problems: plain containers.
+
+        A method that uses no loss or no gradient does not depend on their settings.
+
+        Args:
+            fingerprints: identity of each network's weights.
+        """
+        method = component_class(self.config["method"]["_target_"], "method")
+        unused = {key for key in ("loss", "gradient") if not getattr(method, f"needs_{key}")}
+        kept = {key: self.config[key] for key in _GENERATION if key not in unused}
+        return kept | {"weights": {k: v for k, v in fingerprints.items() if k not in unused}}
+
+
+def _instantiate(node: Any, where: str) -> Any:
+    try:
+        return instantiate(node, _convert_="all")
+    except Exception as error:
+        cause = error.__cause__ or error
+        raise ConfigError(f"{where}: {cause}") from error
+
+
+def digest(config: Any) -> str:
+    """Short stable hash of plain containers; key order does not matter."""
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

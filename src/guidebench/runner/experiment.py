@@ -1,0 +1,183 @@
+"""Run one job: generate what the store lacks, batch by batch."""
+
+import functools
+import json
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import guidebench
+from guidebench.diffusion.cost import Cost
+from guidebench.methods.base import Generation, Method, Setup
+from guidebench.models.base import DiffusionModel
+from guidebench.problems import TextToImage
+from guidebench.runner.build import Job, digest
+from guidebench.runner.compat import check_compatibility
+from guidebench.runner.store import Record, Store
+
+OnSamples = Callable[[Sequence[Record]], None]
+"""Told of every batch as its records become known."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A fixed part of a job's problems; which problems share a batch never depends on what is already stored."""
+
+    name: str
+    problems: tuple[TextToImage, ...]
+
+
+class Experiment:
+    """A checked job with its collaborators; networks load when the first missing sample needs them.
+
+    Args:
+        job: the checked configuration.
+
+    Raises:
+        ConfigError: choices that do not go together.
+        DataError: the dataset cannot be read.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.shared_networks = check_compatibility(job)
+        config = job.config
+        self.store = Store(Path(config["paths"]["results"]) / "runs")
+        self.method: Method = job.build("method")
+        self.model, self.loss = _network(job, "model"), _network(job, "loss")
+        self.generation_config = job.generation_config(
+            {"model": self.model.fingerprint(), "loss": self.loss.fingerprint()}
+        )
+        self.config_hash = digest(self.generation_config)
+        self.problems: list[TextToImage] = job.build("dataset").problems([config["seed"]])
+
+    @property
+    def batches(self) -> Iterator[Batch]:
+        """The job's problems in fixed batches of `batch_size`."""
+        size = self.job.config["batch_size"]
+        for start in range(0, len(self.problems), size):
+            part = tuple(self.problems[start : start + size])
+            yield Batch(f"s{self.job.config['seed']}-{digest([p.case_id for p in part])}", part)
+
+    def records(self) -> list[Record | None]:
+        """What the store holds of this job, in the order of its problems."""
+        return [self.store.read(self.config_hash, p) for p in self.problems]
+
+    def run(self, on_samples: OnSamples) -> None:
+        """Generate every missing sample; batches that other processes work on are left to them, then checked.
+
+        Args:
+            on_samples: told of each batch's records, stored before or now.
+        """
+        pending = list(self.batches)
+        for wait in (False, True):
+            for batch in list(pending):
+                records = self._stored(batch)
+                if records is None:
+                    with self.store.claim(self.config_hash, batch.name, wait) as ours:
+                        if not ours:
+                            continue
+                        records = self._stored(batch) or self._generate(batch)
+                pending.remove(batch)
+                on_samples(records)
+
+    def _stored(self, batch: Batch) -> list[Record] | None:
+        records = [self.store.read(self.config_hash, p) for p in batch.problems]
+        return None if None in records else records  # type: ignore[return-value]
+
+    def _generate(self, batch: Batch) -> list[Record]:
+        """Generate a batch whole and store it; samples that are stored already stay as they are."""
+        setup = self.setup()
+        device = setup.model.device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        start = time.perf_counter()
+        generation = self.method.generate(batch.problems, setup)
+        seconds = (time.perf_counter() - start) / len(batch.problems)
+        records = []
+        for row, problem in enumerate(batch.problems):
+            record = self._record(generation, row, problem, seconds, _peak_memory_mb(device), device)
+            self._write(generation, row, problem, record)
+            records.append(record)
+        return records
+
+    def _record(
+        self, generation: Generation, row: int, problem: TextToImage, seconds: float, peak: float, device: torch.device
+    ) -> Record:
+        failure = generation.failures.get(row)
+        return Record(
+            problem=dict(vars(problem)),
+            status="failed" if failure else "ok",
+            failure=str(failure or ""),
+            nfe_fwd=generation.cost.nfe_fwd,
+            nfe_bwd=generation.cost.nfe_bwd,
+            seconds=round(seconds, 4),
+            peak_memory_mb=round(peak, 1),
+            history={} if failure else {name: curve[row].tolist() for name, curve in generation.history.items()},
+            environment=environment(device),
+        )
+
+    def _write(self, generation: Generation, row: int, problem: TextToImage, record: Record) -> None:
+        ok = record.status == "ok"
+        image = (generation.images[row].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy() if ok else None
+        keep = ok and self.job.config["save_latents"]
+        latents = generation.latents[row].cpu().numpy() if keep else None
+        self.store.write(self.config_hash, self.generation_config, problem, record, image, latents)
+
+    def setup(self) -> Setup:
+        """The method's collaborators, loaded and on their device."""
+        self.model.load(device(self.job.config["device"]))
+        return Setup(
+            self.model, self.job.build("sampler"), self.loss, self.job.build("gradient"), self.job.config["cfg_scale"]
+        )
+
+    def cost(self) -> Cost:
+        """Network rows per sample that the method declares."""
+        return self.method.cost(
+            Setup(
+                self.model, self.job.build("sampler"), self.loss, self.job.build("gradient"), self.job.config["cfg_scale"]
+            )
+        )
+
+
+def device(name: str) -> torch.device:
+    """The device that `device=` names; "auto" takes a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)
+
+
+def _network(job: Job, name: str) -> Any:
+    """The component at `name`, one instance for all jobs of this process that configure it alike."""
+    return _shared_network(name, json.dumps(job.config[name], sort_keys=True))
+
+
+@functools.lru_cache(maxsize=4)
+def _shared_network(name: str, node: str) -> Any:
+    return Job({name: json.loads(node)}).build(name)
+
+
+@functools.lru_cache(maxsize=1)
+def environment(device: torch.device) -> dict[str, str]:
+    """Versions and device of this process, kept with every sample."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    return {
+        "guidebench": guidebench.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "device": kind,
+    }
+
+
+def _peak_memory_mb(device: torch.device) -> float:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,50 @@
+"""Types of the run-level configuration keys. Components stay free-form here; `build.check` holds them to their class."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+@dataclass
+class Paths:
+    """Where output goes: `results` holds the store (`runs/`) and the tables (`tables/`)."""
+
+    results: str = "results"
+
+
+@dataclass
+class RunConfig:
+    """One job. The keys that are not components."""
+
+    suite: str = MISSING
+    size: str = MISSING
+    experiment: str | None = None
+    seed: int = 0
+    n_steps: int = MISSING
+    n_opt: int = MISSING
+    cfg_scale: float = MISSING
+    strength: dict[str, float] = MISSING
+    batch_size: int = MISSING
+    device: str = "auto"
+    random_weights: bool = False
+    save_latents: bool = False
+    allow_shared_networks: bool = False
+    paths: Paths = field(default_factory=Paths)
+
+    model: Any = MISSING
+    dataset: Any = MISSING
+    guide_clip: Any = MISSING
+    score_clip: Any = MISSING
+    loss: Any = MISSING
+    sampler: Any = MISSING
+    method: Any = MISSING
+    gradient: Any = MISSING
+    metrics: dict[str, Any] = field(default_factory=dict)
+    logger: Any = MISSING
+
+
+def register() -> None:
+    """Make the schema known to Hydra; conf/config.yaml names it first."""
+    ConfigStore.instance().store(name="schema", node=RunConfig)

@@ -1,0 +1,235 @@
+"""The store of samples: written once, atomically, checksummed; safe for several processes on one filesystem.
+
+Layout below `<results>/runs`:
+
+    samples/<config hash>/config.json                      the generation config whose hash names the folder
+    samples/<config hash>/<case>_s<seed>_<problem hash>/   one sample: record.json, image.png, latents.safetensors
+    metrics/<metric hash>/<batch hash>.json                values of one metric on one batch of images
+    locks/<config hash>/<batch>.lock                       held by the process that works on a batch
+    quarantine/                                            what failed its checksum
+
+A sample is a folder that is written elsewhere, synced and renamed into place, so it is there whole or not at all.
+Locks are the operating system's: they end with their process, however it ends.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from PIL import Image
+
+from guidebench.errors import StoreError
+from guidebench.problems import Problem
+from guidebench.runner.build import digest
+
+_CASE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
+
+
+@dataclass
+class Record:
+    """What is known of a stored sample.
+
+    Args:
+        problem: the problem's fields.
+        status: "ok" or "failed".
+        failure: why it failed (step and tensor), or "".
+        nfe_fwd: network rows evaluated forwards, for this sample.
+        nfe_bwd: network rows differentiated backwards, for this sample.
+        seconds: wall time of the batch divided by its size.
+        peak_memory_mb: peak of the device (CUDA) or of the process (CPU) while the batch ran.
+        history: curves by name.
+        environment: versions and device that made it.
+        files: sha256 of each file of the sample.
+    """
+
+    problem: dict[str, Any]
+    status: str
+    failure: str
+    nfe_fwd: int
+    nfe_bwd: int
+    seconds: float
+    peak_memory_mb: float
+    history: dict[str, list[float]]
+    environment: dict[str, str]
+    files: dict[str, str] = field(default_factory=dict)
+
+
+class Store:
+    """Samples and metric values below `root`.
+
+    Args:
+        root: `<results>/runs`; made on first write.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    # -- samples ---------------------------------------------------------------------------------------------------
+
+    def sample_dir(self, config_hash: str, problem: Problem) -> Path:
+        """Where the sample of a problem lies. Prompts never become file names.
+
+        Raises:
+            StoreError: the case id is not a plain lower-case name.
+        """
+        if not _CASE_ID.fullmatch(problem.case_id):
+            raise StoreError(f"case id {problem.case_id!r}: allowed are lower-case letters, digits, '.', '_' and '-'")
+        identity = digest(dataclasses.asdict(problem))[:8]
+        return self.root / "samples" / config_hash / f"{problem.case_id}_s{problem.seed}_{identity}"
+
+    def read(self, config_hash: str, problem: Problem) -> Record | None:
+        """The sample's record, or None where there is none.
+
+        A sample that fails its checksum is moved to quarantine and counts as missing.
+        """
+        folder = self.sample_dir(config_hash, problem)
+        try:
+            sealed = json.loads((folder / "record.json").read_bytes())
+            record = Record(**sealed["record"])
+            intact = sealed["sha256"] == _sha256(_canonical(sealed["record"])) and all(
+                _sha256((folder / name).read_bytes()) == checksum for name, checksum in record.files.items()
+            )
+        except FileNotFoundError:
+            if not folder.exists():
+                return None
+            intact = False
+        except (ValueError, KeyError, TypeError):
+            intact = False
+        if not intact:
+            self._quarantine(folder)
+            return None
+        return record
+
+    def write(
+        self,
+        config_hash: str,
+        config: dict[str, Any],
+        problem: Problem,
+        record: Record,
+        image: np.ndarray | None,
+        latents: np.ndarray | None = None,
+    ) -> None:
+        """Store one sample; a sample that another process stored meanwhile stays as it is.
+
+        Args:
+            config_hash: names the generation config.
+            config: the generation config.
+            problem: the problem.
+            record: its record; `files` is filled in here.
+            image: (H, W, 3) uint8, or None for a failed sample.
+            latents: model-space sample, or None.
+        """
+        folder = self.sample_dir(config_hash, problem)
+        draft = folder.parent / f".draft-{uuid.uuid4().hex}"
+        draft.mkdir(parents=True)
+        try:
+            if image is not None:
+                Image.fromarray(image).save(draft / "image.png")
+            if latents is not None:
+                from safetensors.numpy import save_file
+
+                save_file({"latents": np.ascontiguousarray(latents)}, draft / "latents.safetensors")
+            record.files = {p.name: _sha256(p.read_bytes()) for p in sorted(draft.iterdir())}
+            content = dataclasses.asdict(record)
+            sealed = {"record": content, "sha256": _sha256(_canonical(content))}
+            (draft / "record.json").write_text(json.dumps(sealed, indent=1, sort_keys=True) + "\n")
+            for path in draft.iterdir():
+                _sync(path)
+            if not (folder.parent / "config.json").exists():
+                write_atomically(folder.parent / "config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
+            os.rename(draft, folder)
+            _sync(folder.parent)
+        except OSError:
+            if not (folder / "record.json").exists():
+                raise
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _quarantine(self, folder: Path) -> None:
+        target = self.root / "quarantine" / f"{folder.parent.name}_{folder.name}_{uuid.uuid4().hex[:8]}"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(folder, target)
+        except FileNotFoundError:
+            pass  # another process has set it aside
+
+    # -- metrics ---------------------------------------------------------------------------------------------------
+
+    def read_metric(self, metric_hash: str, batch_hash: str) -> list[float] | None:
+        """Values of a metric on a batch of images, or None where they are missing or damaged."""
+        path = self.root / "metrics" / metric_hash / f"{batch_hash}.json"
+        try:
+            sealed = json.loads(path.read_bytes())
+            if sealed["sha256"] == _sha256(_canonical(sealed["values"])):
+                return sealed["values"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            pass
+        return None
+
+    def write_metric(self, metric_hash: str, batch_hash: str, values: list[float]) -> None:
+        """Store values of a metric, in the batch's order."""
+        sealed = {"values": values, "sha256": _sha256(_canonical(values))}
+        write_atomically(self.root / "metrics" / metric_hash / f"{batch_hash}.json", json.dumps(sealed) + "\n")
+
+    # -- sharing the work ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def claim(self, config_hash: str, batch: str, wait: bool) -> Iterator[bool]:
+        """Hold a batch while working on it.
+
+        Args:
+            config_hash: names the generation config.
+            batch: names the batch within it.
+            wait: block until whoever holds it lets go or dies; otherwise give up at once.
+
+        Yields:
+            Whether the batch is ours.
+        """
+        path = self.root / "locks" / config_hash / f"{batch}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path, timeout=-1 if wait else 0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    draft.write_text(text, encoding="utf-8", newline="\n")
+    _sync(draft)
+    os.replace(draft, path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _canonical(content: Any) -> bytes:
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
