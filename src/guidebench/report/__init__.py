@@ -1,0 +1,1 @@
+"""Tables, statistics and the gallery: pure functions of stored sample records."""

@@ -1,0 +1,233 @@
+"""Means, paired comparisons and multiplicity control for samples that are clustered by prompt.
+
+Seeds of one prompt are not independent of each other, prompts are. So the prompt is the unit everywhere: values are
+averaged within each prompt first, and all intervals and tests are those of the `G` prompt means with `G - 1` degrees of
+freedom. With the same number of seeds for every prompt this equals the cluster-robust (CR1) regression on a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+FloatArray = npt.NDArray[np.float64]
+Interval = tuple[float, float]
+
+ONE_CLUSTER = "one cluster"
+NO_SPREAD = "no spread"
+UNBOUNDED = "unbounded"
+ZERO_DENOMINATOR = "reference is 0"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A point estimate and, where the data allow one, its confidence interval.
+
+    Attributes:
+        value: the estimate; None without data.
+        interval: lower and upper confidence limit; None where there is none, never an invented one.
+        n: number of values (or pairs) that entered.
+        n_clusters: number of prompts they came from.
+        no_interval: why `interval` is None although `value` is not; empty otherwise.
+    """
+
+    value: float | None
+    interval: Interval | None
+    n: int
+    n_clusters: int
+    no_interval: str = ""
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Prompt means of two configurations over the (case, seed) keys that succeeded in both.
+
+    Attributes:
+        treatment: `(G,)` prompt means of the row of interest.
+        control: `(G,)` prompt means of the row it is compared with.
+        n: number of (case, seed) pairs behind the means.
+        n_dropped: pairs that exist on both sides but where one failed or has no value.
+        n_unmatched: keys that exist on one side only.
+    """
+
+    treatment: FloatArray
+    control: FloatArray
+    n: int
+    n_dropped: int
+    n_unmatched: int
+
+
+@dataclass(frozen=True)
+class HolmStep:
+    """What Holm's procedure says about one hypothesis.
+
+    Attributes:
+        p_adjusted: adjusted p-value; None where the hypothesis could not be tested.
+        alpha: level at which this hypothesis was tested by the step-down procedure.
+        reject: the decision.
+    """
+
+    p_adjusted: float | None
+    alpha: float
+    reject: bool
+
+
+def clustered_mean(values: npt.ArrayLike, clusters: Sequence[object], confidence: float = 0.95) -> Estimate:
+    r"""Mean over prompts of the prompt means, with a t interval over prompts.
+
+    $\bar m \pm t_{G-1} \, s_m / \sqrt{G}$ for the $G$ prompt means $m_g$: every prompt has the same weight, however many
+    of its seeds failed. With one prompt, or without any spread between prompts (where the t interval would have width
+    zero and claim certainty), the interval is missing.
+
+    Args:
+        values: `(n,)` numbers; those that are not finite are left out.
+        clusters: `(n,)` prompt of each value.
+        confidence: coverage of the interval, in (0, 1).
+    """
+    series = pd.Series(np.asarray(values, dtype=np.float64))
+    finite = np.isfinite(series.to_numpy())
+    means = series[finite].groupby(pd.Series(list(clusters), dtype=object)[finite]).mean()
+    return _t_estimate(np.asarray(means, dtype=np.float64), int(finite.sum()), confidence)
+
+
+def pair(treatment: pd.DataFrame, control: pd.DataFrame, metric: str, cluster_by: str = "prompt") -> Pairs:
+    """Matches two configurations on (case_id, seed) and averages within prompts.
+
+    Args:
+        treatment: records of the row of interest, each (case_id, seed) once: `case_id`, `seed`, `status`, `cluster_by`
+            and `metric`.
+        control: records of the row it is compared with, same columns.
+        metric: column to compare; only finite values of records with status "ok" count.
+        cluster_by: column that names the prompt.
+    """
+    key = ["case_id", "seed"]
+    sides = [
+        side.assign(value=side[metric].where(side["status"].eq("ok") & np.isfinite(side[metric])))
+        for side in (treatment, control)
+    ]
+    merged = sides[0][[*key, cluster_by, "value"]].merge(
+        sides[1][[*key, "value"]],
+        on=key,
+        how="outer",
+        suffixes=("_treatment", "_control"),
+        indicator=True,
+        validate="one_to_one",
+    )
+    matched = merged[merged["_merge"] == "both"]
+    complete = matched.dropna(subset=["value_treatment", "value_control"]).sort_values(key, kind="stable")
+    means = complete.groupby(cluster_by)[["value_treatment", "value_control"]].mean()
+    return Pairs(
+        treatment=means["value_treatment"].to_numpy(np.float64),
+        control=means["value_control"].to_numpy(np.float64),
+        n=len(complete),
+        n_dropped=len(matched) - len(complete),
+        n_unmatched=len(merged) - len(matched),
+    )
+
+
+def paired_difference(pairs: Pairs, confidence: float = 0.95) -> Estimate:
+    """Mean paired difference, treatment minus control, with a t interval over prompts."""
+    return _t_estimate(pairs.treatment - pairs.control, pairs.n, confidence, scale=_scale(pairs))
+
+
+def relative_change(pairs: Pairs, confidence: float = 0.95) -> Estimate:
+    r"""Relative change in percent, the ratio of means $100 (\bar a - \bar b) / |\bar b|$, with Fieller's interval.
+
+    Fieller's interval holds every ratio $\theta$ that the paired t test of $d_g - \theta |b_g|$ does not reject. So it
+    contains zero exactly when the paired t test of `paired_p_value` does not reject, at every level; neither the delta
+    method nor a bootstrap has that property, and it is exact for normal prompt means. Where the reference is not
+    clearly different from zero the set is unbounded, and the interval is missing.
+
+    References: Fieller, Some problems in interval estimation, JRSS B 16 (1954).
+    """
+    n_clusters = len(pairs.control)
+    if not n_clusters:
+        return Estimate(None, None, 0, 0)
+    centre = float(pairs.control.mean())
+    if centre == 0.0:
+        return Estimate(None, None, pairs.n, n_clusters, ZERO_DENOMINATOR)
+    difference = pairs.treatment - pairs.control
+    reference = np.copysign(1.0, centre) * pairs.control
+    value = 100.0 * float(difference.mean()) / abs(centre)
+    if n_clusters == 1:
+        return Estimate(value, None, pairs.n, n_clusters, ONE_CLUSTER)
+    if not _has_spread(difference, _scale(pairs)):
+        return Estimate(value, None, pairs.n, n_clusters, NO_SPREAD)
+    covariance = np.cov(difference, reference) / n_clusters
+    t2 = stats.t.ppf(0.5 + confidence / 2, n_clusters - 1) ** 2
+    # a theta^2 - 2 b theta + c <= 0
+    a = centre**2 - t2 * covariance[1, 1]
+    b = difference.mean() * abs(centre) - t2 * covariance[0, 1]
+    c = difference.mean() ** 2 - t2 * covariance[0, 0]
+    if a <= 0.0:
+        return Estimate(value, None, pairs.n, n_clusters, UNBOUNDED)
+    root = np.sqrt(max(b * b - a * c, 0.0))
+    return Estimate(value, (float(100 * (b - root) / a), float(100 * (b + root) / a)), pairs.n, n_clusters)
+
+
+def paired_p_value(pairs: Pairs) -> float | None:
+    """Two-sided p-value of the paired t test on prompt means; None where it has no meaning.
+
+    It has none with fewer than two prompts, and none when the differences of all prompts are equal: the statistic
+    would then be infinite or 0/0, and on a 0/1 metric with few prompts that is no evidence.
+    """
+    if len(pairs.treatment) < 2 or not _has_spread(pairs.treatment - pairs.control, _scale(pairs)):
+        return None
+    return float(stats.ttest_rel(pairs.treatment, pairs.control).pvalue)
+
+
+def holm(p_values: Sequence[float | None], alpha: float = 0.05) -> list[HolmStep]:
+    """Holm's step-down procedure, with the level at which each hypothesis was tested.
+
+    A hypothesis without a p-value stays in the family with p = 1, so the size of the family is the one declared before
+    the sweep and does not depend on the data.
+
+    An interval of coverage `1 - step.alpha` excludes zero exactly when Holm rejects: rejected hypotheses keep the
+    level of their own step, all others the level of the step at which the procedure stopped. The familywise guarantee
+    is about the statements "differs from zero"; it is not simultaneous coverage of all true values.
+
+    References: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
+    """
+    if not p_values:
+        return []
+    tested = np.array([1.0 if p is None else p for p in p_values])
+    reject, adjusted, _, _ = multipletests(tested, alpha=alpha, method="holm")
+    n_rejected, n_tests = int(reject.sum()), len(tested)
+    rank = np.argsort(np.argsort(tested, kind="stable"), kind="stable")
+    return [
+        HolmStep(
+            p_adjusted=None if p is None else float(adjusted[i]),
+            alpha=alpha / (n_tests - min(int(rank[i]), n_rejected)),
+            reject=bool(reject[i]),
+        )
+        for i, p in enumerate(p_values)
+    ]
+
+
+def _t_estimate(means: FloatArray, n: int, confidence: float, scale: float | None = None) -> Estimate:
+    """t interval of independent cluster means; `scale` is the size of the numbers they were computed from."""
+    n_clusters = len(means)
+    if not n_clusters:
+        return Estimate(None, None, 0, 0)
+    value = float(means.mean())
+    if n_clusters == 1:
+        return Estimate(value, None, n, n_clusters, ONE_CLUSTER)
+    if not _has_spread(means, float(np.abs(means).max()) if scale is None else scale):
+        return Estimate(value, None, n, n_clusters, NO_SPREAD)
+    low, high = stats.t.interval(confidence, n_clusters - 1, loc=value, scale=stats.sem(means))
+    return Estimate(value, (float(low), float(high)), n, n_clusters)
+
+
+def _scale(pairs: Pairs) -> float:
+    return float(np.abs(np.concatenate([pairs.treatment, pairs.control])).max(initial=0.0))
+
+
+def _has_spread(means: FloatArray, scale: float) -> bool:
+    """Whether the means differ by more than the rounding of float64 numbers of size `scale`."""
+    return bool(np.ptp(means) > 1e-12 * scale)
