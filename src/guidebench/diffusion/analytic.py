@@ -1,0 +1,135 @@
+"""Noise predictions that are known exactly, and a small smooth network: for tests, docs and `guidebench gradients`.
+
+Each is an `EpsModel`: model(x_t (b, d), t, cond) -> eps_hat (b, d).
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from guidebench.diffusion.schedules import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Exact noise prediction where the data are N(mean, diag(variance)).
+
+    eps_hat = sigma (x - alpha mean) / (alpha^2 variance + sigma^2).
+
+    Args:
+        schedule: the noise schedule.
+        mean: (d,) or (b, d).
+        variance: (d,), positive.
+    """
+
+    schedule: NoiseSchedule
+    mean: Tensor
+    variance: Tensor
+
+    def __call__(self, x_t: Tensor, t: float, cond: Tensor | None = None) -> Tensor:
+        """`cond`, where given, is added to the mean: (b, d)."""
+        alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
+        mean = self.mean if cond is None else self.mean + cond
+        return sigma_t * (x_t - alpha_t * mean) / (alpha_t**2 * self.variance + sigma_t**2)
+
+    def ode_gain(self, t: float, u: float) -> Tensor:
+        """d x_u / d x_t of the probability-flow ODE, (d,): the ratio of the marginal standard deviations."""
+        std = [
+            (self.schedule.alpha(s) ** 2 * self.variance + self.schedule.sigma(s) ** 2).sqrt() for s in (t, u)
+        ]
+        return std[1] / std[0]
+
+
+@dataclass(frozen=True)
+class GaussianMixture:
+    """Exact noise prediction of a mixture of isotropic Gaussians, with conditioning and guidance.
+
+    x_0 ~ sum_k w_k N(mu_k, variance I); eps_hat = sigma (x - alpha sum_k r_k mu_k) / (alpha^2 variance + sigma^2) with
+    the posterior weights r_k. The conditioning is a tensor of logits (b, K) added to log w: minus infinity removes a
+    component. With `cfg_scale` other than 1: uncond + cfg_scale (cond - uncond), both in one batch.
+
+    Args:
+        schedule: the noise schedule.
+        means: mu, (K, d).
+        variance: variance of every component.
+        log_weights: log w, (K,); None = equal weights.
+        cfg_scale: classifier-free guidance scale, used where a conditioning is given.
+    """
+
+    schedule: NoiseSchedule
+    means: Tensor
+    variance: float
+    log_weights: Tensor | None = None
+    cfg_scale: float = 1.0
+
+    def __call__(self, x_t: Tensor, t: float, cond: Tensor | None = None) -> Tensor:
+        """Guided noise prediction, (b, d)."""
+        if cond is None or self.cfg_scale == 1.0:
+            return self._predict(
+                x_t, t, torch.zeros(x_t.shape[0], len(self.means), dtype=x_t.dtype) if cond is None else cond
+            )
+        both = self._predict(torch.cat([x_t, x_t]), t, torch.cat([torch.zeros_like(cond), cond]))
+        eps_uncond, eps_cond = both.chunk(2)
+        return eps_uncond + self.cfg_scale * (eps_cond - eps_uncond)
+
+    def _predict(self, x_t: Tensor, t: float, logits: Tensor) -> Tensor:
+        alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
+        variance_t = alpha_t**2 * self.variance + sigma_t**2
+        squares = (x_t[:, None, :] - alpha_t * self.means).square().sum(-1)
+        if self.log_weights is not None:
+            logits = logits + self.log_weights
+        posterior = torch.softmax(logits - squares / (2.0 * variance_t), dim=1)
+        return sigma_t * (x_t - alpha_t * (posterior @ self.means)) / variance_t
+
+    def sample(self, n: int, generator: torch.Generator) -> Tensor:
+        """n draws of x_0, (n, d)."""
+        weights = torch.ones(len(self.means)) if self.log_weights is None else self.log_weights.softmax(0)
+        component = torch.multinomial(weights, n, replacement=True, generator=generator)
+        noise = torch.randn(n, self.means.shape[1], generator=generator, dtype=self.means.dtype)
+        return self.means[component] + self.variance**0.5 * noise
+
+
+class TanhNetwork(torch.nn.Module):
+    """A small smooth noise prediction with random weights: eps_hat = W_2 tanh(W_1 [x, cond, time] + b_1) + b_2.
+
+    Smoothness matters: the fitted orders of solvers hold for no ReLU network.
+
+    Args:
+        schedule: gives the network its time as half log-SNR, squashed.
+        dim: dimension d of x.
+        cond_dim: dimension of the conditioning; it is zero where none is given.
+        width: hidden width.
+        seed: of the weights.
+        dtype: of the weights.
+    """
+
+    def __init__(
+        self,
+        schedule: NoiseSchedule,
+        dim: int,
+        cond_dim: int = 0,
+        width: int = 32,
+        seed: int = 0,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.schedule, self.cond_dim = schedule, cond_dim
+        fan_in = dim + cond_dim + 1
+
+        def weight(*shape: int) -> torch.nn.Parameter:
+            return torch.nn.Parameter(
+                torch.randn(*shape, generator=generator, dtype=dtype) / shape[-1] ** 0.5
+            )
+
+        self.w1, self.b1 = weight(width, fan_in), weight(width)
+        self.w2, self.b2 = weight(dim, width), weight(dim)
+
+    def forward(self, x_t: Tensor, t: float, cond: Tensor | None = None) -> Tensor:
+        """(b, d)."""
+        time = torch.full_like(x_t[:, :1], self.schedule.lam(t) / 5.0).tanh()
+        if cond is None:
+            cond = x_t.new_zeros(x_t.shape[0], self.cond_dim)
+        hidden = torch.cat([x_t, cond, time], dim=1) @ self.w1.T + self.b1
+        return hidden.tanh() @ self.w2.T + self.b2

@@ -1,0 +1,106 @@
+"""What every gradient strategy gives and takes.
+
+    strategy.value_and_grad(chain, eps_model, state, objective, cond=cond, params=params, noises=noises)
+
+API:
+    objective(final_state) -> (b,)      e.g. lambda s: loss(decode(s[0])); DOODL: the sum over both members of EDICT
+    .value (b,), .state                 losses and the end of the chain (detached)
+    .wrt_state                          d value / d state, a tuple like the initial state; for x_T of EDICT add its members
+    .wrt_cond                           like `cond`, where it requires grad (one tensor, or one per stage)
+    .wrt_params                         like `params`; pass the tensors you want, nothing else is ever differentiated
+    .wrt_noises                         like `noises`, for the entries that require grad
+
+Gradients are those of value.sum(), so row i of a per-sample quantity depends on row i alone, whatever the batch.
+Freeze the network (`requires_grad_(False)`, eval mode) before the call; a strategy never touches `.grad` fields.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State
+
+Objective = Callable[[State], Tensor]
+"""Final state -> one loss per sample, (b,)."""
+
+
+@dataclass(frozen=True)
+class ChainGradient:
+    """Losses at the end of a chain and their gradients.
+
+    Args:
+        value: losses, (b,).
+        state: the final state.
+        wrt_state: gradient with respect to the initial state.
+        wrt_cond: gradient with respect to the conditioning, None unless it requires grad.
+        wrt_params: gradients with respect to `params`.
+        wrt_noises: gradients with respect to the noises that require grad, None elsewhere.
+    """
+
+    value: Tensor
+    state: State
+    wrt_state: State
+    wrt_cond: Tensor | tuple[Tensor | None, ...] | None = None
+    wrt_params: tuple[Tensor, ...] = ()
+    wrt_noises: tuple[Tensor | None, ...] = ()
+
+
+@dataclass(frozen=True)
+class GradientStrategy(ABC):
+    """A way to differentiate objective(final state) through a chain.
+
+    Attributes:
+        is_exact: equals backpropagation through the sampler, up to rounding.
+        order: order of convergence to the continuous gradient as the grid is refined; None where exact or biased.
+        needs_reversible: needs a chain that can be undone (EDICT).
+        paper: where it comes from.
+    """
+
+    is_exact: ClassVar[bool]
+    order: ClassVar[int | None] = None
+    needs_reversible: ClassVar[bool] = False
+    paper: ClassVar[str]
+
+    @abstractmethod
+    def value_and_grad(
+        self,
+        chain: Chain,
+        eps_model: EpsModel,
+        state: State,
+        objective: Objective,
+        *,
+        cond: Conditioning = None,
+        params: Sequence[Tensor] = (),
+        noises: Noises | None = None,
+        on_stage: OnStage | None = None,
+    ) -> ChainGradient:
+        """Sample, evaluate the objective, and bring its gradient back to the start.
+
+        Args:
+            chain: the sampler's algebra.
+            eps_model: guided noise prediction; frozen.
+            state: initial state, `chain.init(x_T)`.
+            objective: loss per sample of the final state.
+            cond: conditioning, constant or per stage; its gradient is given where it requires grad.
+            params: tensors inside `eps_model` to differentiate, each requiring grad.
+            noises: noise of stochastic stages; gradients are given for entries that require grad.
+            on_stage: called with (k, state) after each forward stage.
+
+        Raises:
+            ConfigError: the chain lacks what the strategy needs.
+        """
+
+
+def value_and_cotangent(objective: Objective, final: State) -> tuple[Tensor, State]:
+    """Losses (b,) and d sum(losses) / d final, without keeping the objective's graph."""
+    with torch.enable_grad():
+        leaves = tuple(s.detach().requires_grad_() for s in final)
+        value = objective(leaves)
+        grads = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
+    return value.detach(), tuple(
+        torch.zeros_like(s) if g is None else g for g, s in zip(grads, leaves, strict=True)
+    )

@@ -1,0 +1,124 @@
+"""Stored latents: exact gradients through any chain for the memory of a few latents and one network graph."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guidebench.errors import ConfigError
+from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective, value_and_cotangent
+from guidebench.gradients.stage import Differentiated, StageGraph
+from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State, cond_at, noise_at
+
+
+@dataclass(frozen=True)
+class Checkpointed(GradientStrategy):
+    """Keep the state before every stage; in the reverse sweep evaluate each stage once more, with its graph.
+
+    For a step x_u = a x_t + b eps_hat(x_t, z, t) + c w the sweep is the exact discrete adjoint,
+
+        a_t = a a_u + b J_x^T a_u,   a_z += b J_z^T a_u,   dL/dw = c a_u,   J taken at (x_t, t),
+
+    for ODE and SDE samplers alike ("discretise, then optimise"); autograd forms it, so it holds for every chain.
+    The last stages may keep the graph of their first evaluation: k graphs save k forwards.
+
+    Cost for n stages: 2n - k forwards and n backwards. Memory: the n stored states, k + 1 network graphs.
+
+    Args:
+        keep_graphs: k, how many of the last stages keep their graph; "auto" = as many as fit into the budget.
+        memory_budget_gb: memory for kept graphs in gigabytes (10^9 bytes) where k is "auto"; None = 80 % of what is
+            free on the device.
+
+    Raises:
+        ConfigError: `keep_graphs` is neither "auto" nor a count.
+
+    References: Chen et al. 2016 (checkpointing); DOODL's released code, which stores its latents.
+    """
+
+    keep_graphs: int | str = 0
+    memory_budget_gb: float | None = None
+
+    is_exact = True
+    paper = "Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost"
+
+    def __post_init__(self) -> None:
+        if self.keep_graphs != "auto" and not (isinstance(self.keep_graphs, int) and self.keep_graphs >= 0):
+            raise ConfigError(
+                f"gradient.keep_graphs: got {self.keep_graphs!r}; allowed are 'auto' and counts from 0"
+            )
+
+    def value_and_grad(
+        self,
+        chain: Chain,
+        eps_model: EpsModel,
+        state: State,
+        objective: Objective,
+        *,
+        cond: Conditioning = None,
+        params: Sequence[Tensor] = (),
+        noises: Noises | None = None,
+        on_stage: OnStage | None = None,
+    ) -> ChainGradient:
+        """See `GradientStrategy`."""
+        inputs, n = Differentiated(cond, params, noises), chain.n_stages
+        first_kept = n if self.keep_graphs == "auto" else n - min(int(self.keep_graphs), n)
+        stored: list[State] = []
+        graphs: list[StageGraph] = []
+        for k in range(n):
+            if k >= first_kept:
+                graphs.append(StageGraph.record(chain, eps_model, state, k, inputs))
+                state = tuple(s.detach() for s in graphs[-1].new)
+            else:
+                stored.append(tuple(s.detach() for s in state))
+                if k == 0 and self.keep_graphs == "auto":
+                    state, graph_bytes = _measured_stage(chain, eps_model, state, inputs)
+                    first_kept = max(1, n - self._graphs_that_fit(graph_bytes, state[0].device))
+                else:
+                    state = _stage(chain, eps_model, state, k, inputs)
+            if on_stage is not None:
+                on_stage(k, state)
+        value, cotangent = value_and_cotangent(objective, state)
+        for k in reversed(range(n)):
+            graph = graphs.pop() if graphs else StageGraph.record(chain, eps_model, stored.pop(), k, inputs)
+            grads = graph.pull(cotangent)
+            cotangent = grads[: len(cotangent)]
+            inputs.add(graph.inputs[len(cotangent) :], grads[len(cotangent) :])
+        return inputs.result(value, state, cotangent)
+
+    def _graphs_that_fit(self, graph_bytes: int, device: torch.device) -> int:
+        if self.memory_budget_gb is not None:
+            budget = self.memory_budget_gb * 1e9
+        elif device.type == "cuda":
+            budget = 0.8 * torch.cuda.mem_get_info(device)[0]
+        else:
+            budget = 0.8 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        # One graph is needed in any case, for the stage under way.
+        return max(0, int(budget // max(graph_bytes, 1)) - 1)
+
+
+def _stage(chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: Differentiated) -> State:
+    """Stage k without a graph."""
+    with torch.no_grad():
+        x_t, t = chain.query(state, k)
+        eps = eps_model(x_t, t, cond_at(inputs.cond, k))
+        return chain.update(state, eps, k, noise_at(chain, inputs.noises, k))
+
+
+def _measured_stage(
+    chain: Chain, eps_model: EpsModel, state: State, inputs: Differentiated
+) -> tuple[State, int]:
+    """Stage 0 and the bytes its graph holds (parameters excluded); the graph is dropped. Cost: 1 forward."""
+    sizes: dict[int, int] = {}
+
+    def weigh(tensor: Tensor) -> Any:
+        if not isinstance(tensor, torch.nn.Parameter):
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
+        graph = StageGraph.record(chain, eps_model, state, 0, inputs)
+    return tuple(s.detach() for s in graph.new), sum(sizes.values())

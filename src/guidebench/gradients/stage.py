@@ -1,0 +1,100 @@
+"""One stage of a chain with its graph: the unit every reverse sweep is made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from guidebench.gradients.base import ChainGradient
+from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, State, cond_at, noise_at
+
+
+@dataclass(frozen=True)
+class StageGraph:
+    """The graph of update(state, eps_model(query(state))) from fresh leaves.
+
+    Args:
+        inputs: the stage's leaves: members of the state, then what else is differentiated.
+        new: the state after the stage, attached to the graph.
+    """
+
+    inputs: tuple[Tensor, ...]
+    new: State
+
+    @classmethod
+    def record(
+        cls, chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: "Differentiated"
+    ) -> "StageGraph":
+        """Evaluate stage k with gradients on. Cost: 1 forward."""
+        with torch.enable_grad():
+            leaves = tuple(s.detach().requires_grad_() for s in state)
+            x_t, t = chain.query(leaves, k)
+            eps = eps_model(x_t, t, cond_at(inputs.cond, k))
+            new = chain.update(leaves, eps, k, noise_at(chain, inputs.noises, k))
+        return cls((*leaves, *inputs.at(k)), new)
+
+    def pull(self, cotangent: State) -> tuple[Tensor, ...]:
+        """Vector-Jacobian products with respect to `inputs`. Cost: 1 backward. The graph is freed."""
+        return scaled_vjp(self.new, self.inputs, cotangent)
+
+
+def scaled_vjp(outputs: State, inputs: Sequence[Tensor], cotangent: State) -> tuple[Tensor, ...]:
+    """Vector-Jacobian products of a cotangent brought near 1 by a power of two, which is undone afterwards.
+
+    A network in half precision would flush small cotangents to zero; scaling by powers of two changes no other digit.
+    """
+    peak = torch.stack([c.detach().abs().amax() for c in cotangent]).amax()
+    exponent = torch.where(peak > 0, torch.frexp(peak).exponent, 0)
+    scale = torch.ldexp(torch.ones_like(peak), -exponent)
+    grads = torch.autograd.grad(outputs, inputs, [c * scale for c in cotangent], allow_unused=True)
+    return tuple(
+        torch.zeros_like(x) if g is None else g / scale.to(g.dtype)
+        for g, x in zip(grads, inputs, strict=True)
+    )
+
+
+class Differentiated:
+    """What is differentiated besides the state, and the sums of its gradients during a reverse sweep.
+
+    Args:
+        cond: conditioning, constant or per stage.
+        params: tensors inside the network.
+        noises: noise per stage.
+    """
+
+    def __init__(self, cond: Conditioning, params: Sequence[Tensor], noises: Noises | None) -> None:
+        self.cond, self.params, self.noises = cond, tuple(params), noises
+        self._sums: dict[int, Tensor] = {}
+
+    def at(self, k: int) -> tuple[Tensor, ...]:
+        """The tensors that stage k depends on and that require grad."""
+        noise = None if self.noises is None else self.noises[k]
+        found = [x for x in (cond_at(self.cond, k), noise) if x is not None and x.requires_grad]
+        return (*found, *self.params)
+
+    def add(self, inputs: Sequence[Tensor], grads: Sequence[Tensor]) -> None:
+        """Accumulate the gradients of one stage."""
+        for x, g in zip(inputs, grads, strict=True):
+            self._sums[id(x)] = self._sums[id(x)] + g if id(x) in self._sums else g
+
+    def _of(self, x: Tensor) -> Tensor:
+        return self._sums.get(id(x), torch.zeros_like(x))
+
+    def result(self, value: Tensor, final: State, wrt_state: State) -> ChainGradient:
+        """The sums, in the shapes they were asked in."""
+        wrt_cond: Tensor | tuple[Tensor | None, ...] | None
+        if self.cond is None or isinstance(self.cond, Tensor):
+            wrt_cond = None if self.cond is None or not self.cond.requires_grad else self._of(self.cond)
+        else:
+            wrt_cond = tuple(self._of(c) if c.requires_grad else None for c in self.cond)
+        return ChainGradient(
+            value=value,
+            state=tuple(s.detach() for s in final),
+            wrt_state=tuple(g.detach() for g in wrt_state),
+            wrt_cond=wrt_cond,
+            wrt_params=tuple(self._of(p) for p in self.params),
+            wrt_noises=tuple(
+                None if w is None or not w.requires_grad else self._of(w) for w in self.noises or ()
+            ),
+        )
