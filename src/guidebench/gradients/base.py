@@ -5,10 +5,12 @@
 API:
     objective(final_state) -> (b,)      e.g. lambda s: loss(decode(s[0])); DOODL: the sum over both members of EDICT
     .value (b,), .state                 losses and the end of the chain (detached)
-    .wrt_state                          d value / d state, a tuple like the initial state; for x_T of EDICT add its members
-    .wrt_cond                           like `cond`, where it requires grad (one tensor, or one per stage)
-    .wrt_params                         like `params`; pass the tensors you want, nothing else is ever differentiated
-    .wrt_noises                         like `noises`, for the entries that require grad
+    .state_grad                          d value / d state, a tuple like the initial state; for x_T of EDICT add its members
+    .cond_grad                           like `cond`, where it requires grad (one tensor, or one per stage)
+    .params_grad                         like `params`; pass the tensors you want, nothing else is ever differentiated
+    .noises_grad                         like `noises`, for the entries that require grad
+
+    .cost(chain)                        forwards and backwards of one call, before running it
 
 Gradients are those of value.sum(), so row i of a per-sample quantity depends on row i alone, whatever the batch.
 Freeze the network (`requires_grad_(False)`, eval mode) before the call; a strategy never touches `.grad` fields.
@@ -22,6 +24,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from guidebench.diffusion.cost import Cost
 from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State
 
 Objective = Callable[[State], Tensor]
@@ -35,18 +38,18 @@ class ChainGradient:
     Args:
         value: losses, (b,).
         state: the final state.
-        wrt_state: gradient with respect to the initial state.
-        wrt_cond: gradient with respect to the conditioning, None unless it requires grad.
-        wrt_params: gradients with respect to `params`.
-        wrt_noises: gradients with respect to the noises that require grad, None elsewhere.
+        state_grad: gradient with respect to the initial state.
+        cond_grad: gradient with respect to the conditioning, None unless it requires grad.
+        params_grad: gradients with respect to `params`.
+        noises_grad: gradients with respect to the noises that require grad, None elsewhere.
     """
 
     value: Tensor
     state: State
-    wrt_state: State
-    wrt_cond: Tensor | tuple[Tensor | None, ...] | None = None
-    wrt_params: tuple[Tensor, ...] = ()
-    wrt_noises: tuple[Tensor | None, ...] = ()
+    state_grad: State
+    cond_grad: Tensor | tuple[Tensor | None, ...] | None = None
+    params_grad: tuple[Tensor, ...] = ()
+    noises_grad: tuple[Tensor | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,10 @@ class GradientStrategy(ABC):
     order: ClassVar[int | None] = None
     needs_reversible: ClassVar[bool] = False
     paper: ClassVar[str]
+
+    @abstractmethod
+    def cost(self, chain: Chain) -> Cost:
+        """Calls of `eps_model` per `value_and_grad` on this chain; a promise that the tests count."""
 
     @abstractmethod
     def value_and_grad(

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guidebench.diffusion.cost import Cost
 from guidebench.errors import ConfigError
 from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective, value_and_cotangent
 from guidebench.gradients.stage import Differentiated, StageGraph
@@ -49,6 +50,11 @@ class Checkpointed(GradientStrategy):
             raise ConfigError(
                 f"gradient.keep_graphs: got {self.keep_graphs!r}; allowed are 'auto' and counts from 0"
             )
+
+    def cost(self, chain: Chain) -> Cost:
+        """2n - k forwards, n backwards; with k = "auto" the most it can be, 2n."""
+        kept = 0 if self.keep_graphs == "auto" else min(int(self.keep_graphs), chain.n_stages)
+        return Cost(nfe_fwd=2 * chain.n_stages - kept, nfe_bwd=chain.n_stages)
 
     def value_and_grad(
         self,

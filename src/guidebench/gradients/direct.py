@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from guidebench.diffusion.cost import Cost
 from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective
 from guidebench.gradients.stage import Differentiated
 from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State, sample
@@ -20,6 +21,10 @@ class Direct(GradientStrategy):
 
     is_exact = True
     paper = "reverse-mode differentiation"
+
+    def cost(self, chain: Chain) -> Cost:
+        """n forwards, n backwards."""
+        return Cost(nfe_fwd=chain.n_stages, nfe_bwd=chain.n_stages)
 
     def value_and_grad(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from guidebench.diffusion.cost import Cost
 from guidebench.errors import ConfigError
 from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective, value_and_cotangent
 from guidebench.gradients.stage import Differentiated, scaled_vjp
@@ -44,6 +45,10 @@ class Reversible(GradientStrategy):
     is_exact = True
     needs_reversible = True
     paper = "Wallace et al. 2023, End-to-End Diffusion Latent Optimization Improves Classifier Guidance"
+
+    def cost(self, chain: Chain) -> Cost:
+        """2n forwards, n backwards."""
+        return Cost(nfe_fwd=2 * chain.n_stages, nfe_bwd=chain.n_stages)
 
     def value_and_grad(
         self,

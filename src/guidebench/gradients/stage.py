@@ -81,20 +81,20 @@ class Differentiated:
     def _of(self, x: Tensor) -> Tensor:
         return self._sums.get(id(x), torch.zeros_like(x))
 
-    def result(self, value: Tensor, final: State, wrt_state: State) -> ChainGradient:
+    def result(self, value: Tensor, final: State, state_grad: State) -> ChainGradient:
         """The sums, in the shapes they were asked in."""
-        wrt_cond: Tensor | tuple[Tensor | None, ...] | None
+        cond_grad: Tensor | tuple[Tensor | None, ...] | None
         if self.cond is None or isinstance(self.cond, Tensor):
-            wrt_cond = None if self.cond is None or not self.cond.requires_grad else self._of(self.cond)
+            cond_grad = None if self.cond is None or not self.cond.requires_grad else self._of(self.cond)
         else:
-            wrt_cond = tuple(self._of(c) if c.requires_grad else None for c in self.cond)
+            cond_grad = tuple(self._of(c) if c.requires_grad else None for c in self.cond)
         return ChainGradient(
             value=value,
             state=tuple(s.detach() for s in final),
-            wrt_state=tuple(g.detach() for g in wrt_state),
-            wrt_cond=wrt_cond,
-            wrt_params=tuple(self._of(p) for p in self.params),
-            wrt_noises=tuple(
+            state_grad=tuple(g.detach() for g in state_grad),
+            cond_grad=cond_grad,
+            params_grad=tuple(self._of(p) for p in self.params),
+            noises_grad=tuple(
                 None if w is None or not w.requires_grad else self._of(w) for w in self.noises or ()
             ),
         )
