@@ -8,13 +8,13 @@ from guidebench.errors import DataError
 
 
 class DrawBench(PromptSet):
-    """The prompts of Imagen's DrawBench; DOODL's Fig. 5 uses the categories DALL-E (20 prompts) and Reddit (38).
+    """The prompts of DrawBench; DOODL's Fig. 5 uses the categories DALL-E (20 prompts) and Reddit (38).
 
     All categories: Colors, Conflicting, Counting, DALL-E, Descriptions, Gary Marcus et al., Misspellings,
     Positional, Rare Words, Reddit, Text.
 
     Args:
-        source: a dataset repository of the Hugging Face hub (the one file is downloaded once, on first use), or the
+        source: a dataset repository of the Hugging Face hub (its one file is downloaded on first use), or the
             path of a CSV file with the columns Prompt,Category. A value that ends in `.csv` is a path.
         categories: which ones, in this order; None takes all.
         limit: the first n prompts of each category; None takes all.
@@ -52,7 +52,7 @@ class DrawBench(PromptSet):
             )
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             raise DataError(
-                f"DrawBench could not be read from the hub (dataset.source={self.source!r}, '{self.filename}' at "
-                f"{self.revision}): {error}. Give a CSV file with the columns Prompt,Category instead: "
+                f"DrawBench could not be read from the hub (dataset.source={self.source!r}, '{self.filename}' "
+                f"at {self.revision}): {error}. Give a CSV file with the columns Prompt,Category instead: "
                 "dataset.source=/path/to/drawbench.csv."
             ) from error

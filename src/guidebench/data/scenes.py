@@ -1,4 +1,4 @@
-"""Prompts about rendered scenes, in DrawBench's categories that make sense there, and the judge of their images."""
+"""Prompts about rendered scenes, in the DrawBench categories that make sense there, and their judge."""
 
 import functools
 from pathlib import Path
@@ -37,7 +37,7 @@ class SceneJudge:
     networks: tuple[str, ...] = ()
 
     def judge(self, image: np.ndarray, prompt: str) -> bool:
-        """Whether the image shows the objects, counts, colours, sizes and relations of the prompt, and nothing else.
+        """Whether the image shows what the prompt names (counts, colours, sizes, relations) and nothing else.
 
         Args:
             image: uint8 (64, 64, 3).
@@ -50,8 +50,8 @@ class SceneJudge:
             return satisfies(image, _requirement(prompt))
         except ValueError as error:
             raise DataError(
-                f"metric=prompt_success with the scenes judge: {error}. It understands dataset=scenes and images of "
-                "model=embedded only."
+                f"metric=prompt_success with the scenes judge: {error}. It understands dataset=scenes and "
+                "images of model=embedded only."
             ) from error
 
 

@@ -21,7 +21,7 @@ class Loss(ABC):
     @property
     @abstractmethod
     def networks(self) -> tuple[str, ...]:
-        """Identifiers of the networks inside, as `network_id` of their adapters; a metric must not share them."""
+        """Identifiers of the networks inside (their adapters' `network_id`); a metric must not share them."""
 
     @abstractmethod
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:

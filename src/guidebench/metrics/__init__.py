@@ -1,0 +1,1 @@
+"""Metrics: judge stored samples; they never see how a sample was made."""

@@ -1,0 +1,70 @@
+"""Prompt success: the share of images that show what the prompt asked for."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from guidebench.errors import ConfigError
+from guidebench.metrics.base import Metric
+from guidebench.problems import Problem, TextToImage
+
+
+class Judge(Protocol):
+    """Decides whether an image meets a prompt; lives with the world that knows the answer."""
+
+    @property
+    def name(self) -> str:
+        """Names the judge and its version, for the metric's protocol."""
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """Identifiers of the networks it asks; empty for a judge made of rules."""
+
+    def judge(self, image: np.ndarray, prompt: str) -> bool:
+        """Whether `image`, uint8 (H, W, 3), meets `prompt`."""
+
+
+class PromptSuccess(Metric):
+    """1 where the judge says that the image meets the prompt, else 0; the mean is a success rate.
+
+    Independent of every CLIP, so it exposes images that raise a CLIP score without showing what was asked.
+
+    Args:
+        judge: decides; pixels reach it as stored, rounded to 8 bits.
+
+    References:
+        The automatic counterpart of the human PASR of DOODL, Fig. 5 right ("achieves the prompt").
+
+    Differs from the paper: PASR is a pairwise judgement of five people; this is an absolute one by a program.
+    """
+
+    paper: str = "DOODL, Fig. 5 (PASR)"
+    higher_is_better: bool = True
+    unit: str = "share"
+    minimum_n: int = 10
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return self.judge.networks
+
+    @property
+    def protocol(self) -> str:
+        return f"share of images that meet their prompt; judge {self.judge.name}"
+
+    def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
+        pixels = (images.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        verdicts = []
+        for image, problem in zip(pixels, problems, strict=True):
+            if not isinstance(problem, TextToImage):
+                raise ConfigError(
+                    "metric=prompt_success needs problems with a prompt (TextToImage), got "
+                    f"{type(problem).__name__}."
+                )
+            verdicts.append(self.judge.judge(image, problem.prompt))
+        return torch.tensor(verdicts, dtype=torch.float32)

@@ -1,0 +1,1 @@
+"""Adapters to real networks: they own loading, freezing, precision and preprocessing, never an algorithm."""
