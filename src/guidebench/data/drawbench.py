@@ -52,7 +52,7 @@ class DrawBench(PromptSet):
             )
         except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
             raise DataError(
-                f"DrawBench could not be read from the hub (dataset.source={self.source!r}, '{self.filename}' "
+                f"DrawBench cannot be read from the hub (dataset.source={self.source!r}, '{self.filename}' "
                 f"at {self.revision}): {error}. Give a CSV file with the columns Prompt,Category instead: "
                 "dataset.source=/path/to/drawbench.csv."
             ) from error

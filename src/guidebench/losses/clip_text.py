@@ -20,7 +20,7 @@ def spherical_distance(u: Tensor, v: Tensor) -> Tensor:
     """Half the squared angle between unit vectors: d = 2 asin(|u - v| / 2)^2 = theta^2 / 2.
 
     Evaluated as theta = 2 atan2(|u - v|, |u + v|), which equals the arcsine form for unit vectors, is
-    accurate at every angle, and has a finite gradient at u = v (zero) and at u = -v (where asin's is infinite).
+    accurate at every angle, and has a finite gradient at u = v (zero) and at u = -v (infinite for asin).
 
     Args:
         u: unit vectors (..., d).
@@ -86,6 +86,9 @@ class ClipText(Loss):
     @property
     def networks(self) -> tuple[str, ...]:
         return (self.clip.network_id,)
+
+    def fingerprint(self) -> str:
+        return self.clip.fingerprint()
 
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
         prompts = [p.prompt for p in problems if isinstance(p, TextToImage)]
