@@ -33,7 +33,7 @@ class SceneBench(PromptSet):
 class SceneJudge:
     """Reads the objects out of an image by rules, and says whether they are exactly those of the prompt."""
 
-    name: str = "scenes parser"
+    name: str = "scenes parser, version 1"  # raise the version when the rules change
     networks: tuple[str, ...] = ()
 
     def judge(self, image: np.ndarray, prompt: str) -> bool:
@@ -50,7 +50,7 @@ class SceneJudge:
             return satisfies(image, _requirement(prompt))
         except ValueError as error:
             raise DataError(
-                f"metric=prompt_success with the scenes judge: {error}. It understands dataset=scenes and "
+                f"metric=prompt_success with the scenes judge: {error}. It understands dataset=drawbench/embedded and "
                 "images of model=embedded only."
             ) from error
 

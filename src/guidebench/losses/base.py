@@ -24,6 +24,10 @@ class Loss(ABC):
         """Identifiers of the networks inside (their adapters' `network_id`); a metric must not share them."""
 
     @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies the networks' weights: a sample guided by other weights is another sample."""
+
+    @abstractmethod
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
         """Compute what depends on the problems alone (text embeddings, say) once and return the objective.
 

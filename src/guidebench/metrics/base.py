@@ -28,6 +28,10 @@ class Metric(ABC):
     def networks(self) -> tuple[str, ...]:
         """Identifiers of the networks inside (their adapters' `network_id`); a loss must not share them."""
 
+    @abstractmethod
+    def fingerprint(self) -> str:
+        """Identifies the networks' weights or the rules: a value measured with others is another value."""
+
     @property
     @abstractmethod
     def protocol(self) -> str:

@@ -40,6 +40,9 @@ class ClipScore(Metric):
     def networks(self) -> tuple[str, ...]:
         return (self.clip.network_id,)
 
+    def fingerprint(self) -> str:
+        return self.clip.fingerprint()
+
     @property
     def protocol(self) -> str:
         return (

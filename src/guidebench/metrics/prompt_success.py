@@ -17,7 +17,7 @@ class Judge(Protocol):
 
     @property
     def name(self) -> str:
-        """Names the judge and its version, for the metric's protocol."""
+        """Names the judge and the version of its rules; a stored verdict of another version is not read."""
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ class Judge(Protocol):
 
 
 class PromptSuccess(Metric):
-    """1 where the judge says that the image meets the prompt, else 0; the mean is a success rate.
+    """100 where the judge says that the image meets the prompt, else 0; the mean is a rate in percent.
 
     Independent of every CLIP, so it exposes images that raise a CLIP score without showing what was asked.
 
@@ -43,7 +43,7 @@ class PromptSuccess(Metric):
 
     paper: str = "DOODL, Fig. 5 (PASR)"
     higher_is_better: bool = True
-    unit: str = "share"
+    unit: str = "%"
     minimum_n: int = 10
 
     def __init__(self, judge: Judge) -> None:
@@ -53,9 +53,12 @@ class PromptSuccess(Metric):
     def networks(self) -> tuple[str, ...]:
         return self.judge.networks
 
+    def fingerprint(self) -> str:
+        return self.judge.name
+
     @property
     def protocol(self) -> str:
-        return f"share of images that meet their prompt; judge {self.judge.name}"
+        return f"percentage of images that meet their prompt; judge: {self.judge.name}"
 
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         pixels = (images.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
@@ -67,4 +70,4 @@ class PromptSuccess(Metric):
                     f"{type(problem).__name__}."
                 )
             verdicts.append(self.judge.judge(image, problem.prompt))
-        return torch.tensor(verdicts, dtype=torch.float32)
+        return 100 * torch.tensor(verdicts, dtype=torch.float32)

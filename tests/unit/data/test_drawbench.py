@@ -135,5 +135,5 @@ def test_the_scene_judge_accepts_a_rendered_answer() -> None:
 
 @pytest.mark.parametrize(("prompt", "side"), [("a photograph of Rome", 64), ("a red circle", 32)])
 def test_the_scene_judge_refuses_what_it_does_not_know(prompt: str, side: int) -> None:
-    with pytest.raises(DataError, match="dataset=scenes"):
+    with pytest.raises(DataError, match="dataset=drawbench/embedded"):
         SceneJudge().judge(np.zeros((side, side, 3), dtype=np.uint8), prompt)

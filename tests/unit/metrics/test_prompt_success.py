@@ -23,7 +23,7 @@ def test_one_verdict_per_image() -> None:
     problems = [
         TextToImage("case", i, prompt, "Colors") for i, prompt in enumerate(["bright", "bright", "dark"])
     ]
-    assert PromptSuccess(BrightJudge()).evaluate(images, problems).tolist() == [1.0, 0.0, 0.0]
+    assert PromptSuccess(BrightJudge()).evaluate(images, problems).tolist() == [100.0, 0.0, 0.0]
 
 
 def test_pixels_are_rounded_not_cut() -> None:
