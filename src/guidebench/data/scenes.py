@@ -50,8 +50,8 @@ class SceneJudge:
             return satisfies(image, _requirement(prompt))
         except ValueError as error:
             raise DataError(
-                f"metric=prompt_success with the scenes judge: {error}. It understands dataset=drawbench/embedded and "
-                "images of model=embedded only."
+                f"metric=prompt_success with the scenes judge: {error}. It understands "
+                "dataset=drawbench/embedded and images of model=embedded only."
             ) from error
 
 
