@@ -186,8 +186,14 @@ def build_table(
                 label=_with_unit(metric),
                 direction="higher is better" if metric.higher_is_better else "lower is better",
                 decimals=metric.decimals,
-                marks=("primary" if metric.name == spec.primary else "")
-                + ("†" if metric.name in reservations else ""),
+                marks=", ".join(
+                    mark
+                    for mark, applies in (
+                        ("primary", metric.name == spec.primary),
+                        ("†", metric.name in reservations),
+                    )
+                    if applies
+                ),
             )
             for metric in spec.metrics
         ),
