@@ -44,8 +44,9 @@ class Direct(GradientStrategy):
             leaves = tuple(s.detach().requires_grad_() for s in state)
             final = sample(chain, eps_model, leaves, cond=cond, noises=noises, on_stage=on_stage)
             value = objective(final)
+            total = value.sum()
         others = list({id(x): x for k in range(chain.n_stages) for x in inputs.at(k)}.values())
-        grads = torch.autograd.grad(value.sum(), [*leaves, *others], allow_unused=True)
+        grads = torch.autograd.grad(total, [*leaves, *others], allow_unused=True)
         filled = [
             torch.zeros_like(x) if g is None else g for g, x in zip(grads, [*leaves, *others], strict=True)
         ]
