@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -29,7 +28,8 @@ class Checkpointed(GradientStrategy):
     Cost for n stages: 2n - k forwards and n backwards. Memory: the n stored states, k + 1 network graphs.
 
     Args:
-        keep_graphs: k, how many of the last stages keep their graph; "auto" = as many as fit into the budget.
+        keep_graphs: k, how many of the last stages keep their graph; "auto" = as many as fit into the budget,
+            weighed on the first two stages.
         memory_budget_gb: memory for kept graphs in gigabytes (10^9 bytes) where k is "auto"; None = 80 % of what is
             free on the device.
 
@@ -70,6 +70,7 @@ class Checkpointed(GradientStrategy):
     ) -> ChainGradient:
         """See `GradientStrategy`."""
         inputs, n = Differentiated(cond, params, noises), chain.n_stages
+        scale = _Scale(self._budget(state[0].device)) if self.keep_graphs == "auto" else None
         first_kept = n if self.keep_graphs == "auto" else n - min(int(self.keep_graphs), n)
         stored: list[State] = []
         graphs: list[StageGraph] = []
@@ -79,11 +80,12 @@ class Checkpointed(GradientStrategy):
                 state = tuple(s.detach() for s in graphs[-1].new)
             else:
                 stored.append(tuple(s.detach() for s in state))
-                if k == 0 and self.keep_graphs == "auto":
-                    state, graph_bytes = _measured_stage(chain, eps_model, state, inputs)
-                    first_kept = max(1, n - self._graphs_that_fit(graph_bytes, state[0].device))
-                else:
+                if scale is None:
                     state = _stage(chain, eps_model, state, k, inputs)
+                else:
+                    state = scale.weigh(chain, eps_model, state, k, inputs)
+                    if scale.graphs_that_fit is not None:
+                        first_kept, scale = max(k + 1, n - scale.graphs_that_fit), None
             if on_stage is not None:
                 on_stage(k, state)
         value, cotangent = value_and_cotangent(objective, state)
@@ -94,15 +96,13 @@ class Checkpointed(GradientStrategy):
             inputs.add(graph.inputs[len(cotangent) :], grads[len(cotangent) :])
         return inputs.result(value, state, cotangent)
 
-    def _graphs_that_fit(self, graph_bytes: int, device: torch.device) -> int:
+    def _budget(self, device: torch.device) -> float:
+        """Bytes that kept graphs may take."""
         if self.memory_budget_gb is not None:
-            budget = self.memory_budget_gb * 1e9
-        elif device.type == "cuda":
-            budget = 0.8 * torch.cuda.mem_get_info(device)[0]
-        else:
-            budget = 0.8 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        # One graph is needed in any case, for the stage under way.
-        return max(0, int(budget // max(graph_bytes, 1)) - 1)
+            return self.memory_budget_gb * 1e9
+        if device.type == "cuda":
+            return 0.8 * torch.cuda.mem_get_info(device)[0]
+        return 0.8 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 def _stage(chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: Differentiated) -> State:
@@ -113,18 +113,38 @@ def _stage(chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: Diff
         return chain.update(state, eps, k, noise_at(chain, inputs.noises, k))
 
 
-def _measured_stage(
-    chain: Chain, eps_model: EpsModel, state: State, inputs: Differentiated
-) -> tuple[State, int]:
-    """Stage 0 and the bytes its graph holds (parameters excluded); the graph is dropped. Cost: 1 forward."""
-    sizes: dict[int, int] = {}
+class _Scale:
+    """Weighs the graph of one stage, at no evaluation beyond those of sampling.
 
-    def weigh(tensor: Tensor) -> Any:
-        if not isinstance(tensor, torch.nn.Parameter):
-            storage = tensor.untyped_storage()
-            sizes[storage.data_ptr()] = storage.nbytes()
-        return tensor
+    A graph saves activations and views of weights. What the graphs of two stages have in common is weights, so the
+    second stage's graph is weighed with the first still alive; unless not even two fit.
 
-    with torch.autograd.graph.saved_tensors_hooks(weigh, lambda tensor: tensor):
-        graph = StageGraph.record(chain, eps_model, state, 0, inputs)
-    return tuple(s.detach() for s in graph.new), sum(sizes.values())
+    Args:
+        budget: bytes that graphs may take.
+    """
+
+    def __init__(self, budget: float) -> None:
+        self.budget = budget
+        self.graphs_that_fit: int | None = None  # known after one or two stages
+        self._first: tuple[StageGraph, dict[int, int]] | None = None
+
+    def weigh(self, chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: Differentiated) -> State:
+        """Stage k, with its graph recorded and weighed. Cost: 1 forward."""
+        saved: dict[int, int] = {}
+
+        def note(tensor: Tensor) -> Tensor:
+            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            graph = StageGraph.record(chain, eps_model, state, k, inputs)
+        if self._first is not None:
+            own = sum(size for pointer, size in saved.items() if pointer not in self._first[1])
+            # One graph is needed in any case, for the stage under way in the reverse sweep.
+            self.graphs_that_fit = max(0, int(self.budget // max(own, 1)) - 1)
+            self._first = None
+        elif 2 * sum(saved.values()) > self.budget:
+            self.graphs_that_fit = 0
+        else:
+            self._first = (graph, saved)
+        return tuple(s.detach() for s in graph.new)

@@ -206,19 +206,22 @@ def test_declared_cost_is_the_counted_cost(strategy, rows):
 
 
 def test_automatic_graphs_follow_the_budget():
-    network = TanhNetwork(SD, 64, width=512)
-    chain, state = DDIM(10).chain(SD), (randn(3, 64, seed=1),)
-
-    def forwards(budget_gb: float) -> int:
-        counted = CountedModel(network)
-        Checkpointed("auto", budget_gb).value_and_grad(chain, counted, state, quartic)
-        return counted.cost.nfe_fwd
-
+    network = TanhNetwork(SD, 4, width=16)
+    chain, state = DDIM(10).chain(SD), (randn(300, 4, seed=1),)
     n = chain.n_stages
-    assert forwards(1.0) == n + 1  # all graphs but the measured first stage's
-    assert forwards(0.0) == 2 * n
-    one_graph_gb = 1e-9 * 8 * 3 * (512 + 65)  # hidden activations and the concatenated input, at least
-    assert n + 1 < forwards(4 * one_graph_gb) < 2 * n
+    # A graph saves the input with its time (5 numbers) and the hidden layer (16), and refers to the weights.
+    graph, weights = 8 * 300 * (5 + 16), 8 * (16 * 5 + 4 * 16)
+
+    def kept(budget: float) -> int:
+        counted = CountedModel(network)
+        Checkpointed("auto", budget * 1e-9).value_and_grad(chain, counted, state, quartic)
+        return 2 * n - counted.cost.nfe_fwd
+
+    assert kept(1e9) == n - 2  # all but the two stages that were weighed
+    assert kept(0) == 0
+    assert kept(1.99 * (graph + weights)) == 0  # two whole graphs would not fit
+    assert kept(4.01 * graph) == 3  # and one for the stage under way
+    assert kept(3.99 * graph) == 2
 
 
 @pytest.mark.parametrize("strategy", [Direct(), *STRATEGIES], ids=repr)
