@@ -110,6 +110,10 @@ class Method(ABC):
     def cost(self, setup: Setup) -> Cost:
         """Network rows per sample that `generate` will spend; a promise that the tests count."""
 
+    def loss_evaluations(self, setup: Setup) -> int:
+        """Evaluations of decoder and loss with their backward, per sample; for estimates of time."""
+        return 0
+
 
 def decoded(model: DiffusionModel, x0: Tensor) -> Tensor:
     """Final images (b, 3, H, W), clamped to [0, 1]."""

@@ -147,8 +147,8 @@ class LatentDiffusion(DiffusionModel):
     def device(self) -> torch.device:  # noqa: D102
         return self._device
 
-    @property
-    def schedule(self) -> NoiseSchedule:
+    @cached_property
+    def schedule(self) -> NoiseSchedule:  # type: ignore[override]
         """The checkpoint's schedule; needs no weights where the configuration or the directory tells it."""
         config = self._scheduler_config
         kind = {"scaled_linear": ScaledLinear, "linear": Linear}.get(config["beta_schedule"])

@@ -1,6 +1,5 @@
 """From a composed configuration to components: every `_target_` is checked against its class before anything loads."""
 
-import difflib
 import hashlib
 import importlib
 import inspect
@@ -14,13 +13,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from guidebench.errors import ConfigError
+from guidebench.runner.suggest import suggestion
 
 COMPONENTS = ("model", "dataset", "loss", "sampler", "method", "gradient", "logger")
 """Top-level nodes that are one component each; `metrics` holds several."""
 
 _ALLOWED = tuple(
     f"guidebench.{layer}."
-    for layer in ("data", "gradients", "losses", "methods", "metrics", "models", "runner.loggers", "samplers")
+    for layer in ("data", "diffusion", "gradients", "losses", "methods", "metrics", "models", "runner.loggers", "samplers")
 )
 _GENERATION = ("model", "loss", "sampler", "method", "gradient", "cfg_scale", "random_weights")
 """What a sample depends on beside its problem: the keys of its identity."""
@@ -75,12 +75,6 @@ def _check_signature(node: dict[str, Any], where: str) -> None:
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in node:
             raise ConfigError(f"{where}.{name}: missing; {node['_target_']} needs it")
-
-
-def suggestion(word: str, allowed: Any) -> str:
-    """`did you mean ...? ` for the closest allowed word, or nothing."""
-    close = difflib.get_close_matches(word, [str(a) for a in allowed], n=1)
-    return f"did you mean {close[0]!r}? " if close else ""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from guidebench.runner.compat import check_compatibility
 from guidebench.runner.store import Record, Store
 
 OnSamples = Callable[[Sequence[Record]], None]
-"""Told of every batch as its records become known."""
+"""Told of a batch's records when they are stored."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,23 @@ class Experiment:
         """What the store holds of this job, in the order of its problems."""
         return [self.store.read(self.config_hash, p) for p in self.problems]
 
+    def missing(self) -> list[Batch]:
+        """Batches of which the store lacks a sample; they are generated whole."""
+        return [batch for batch in self.batches if self._stored(batch) is None]
+
     def run(self, on_samples: OnSamples) -> None:
-        """Generate every missing sample; batches that other processes work on are left to them, then checked.
+        """Generate every missing batch; what other processes work on is left to them, and taken over if they die.
 
         Args:
-            on_samples: told of each batch's records, stored before or now.
+            on_samples: told of the records of each batch that was missing.
         """
-        pending = list(self.batches)
+        pending = self.missing()
         for wait in (False, True):
             for batch in list(pending):
-                records = self._stored(batch)
-                if records is None:
-                    with self.store.claim(self.config_hash, batch.name, wait) as ours:
-                        if not ours:
-                            continue
-                        records = self._stored(batch) or self._generate(batch)
+                with self.store.claim(self.config_hash, batch.name, wait) as ours:
+                    if not ours:
+                        continue
+                    records = self._stored(batch) or self._generate(batch)
                 pending.remove(batch)
                 on_samples(records)
 
@@ -131,20 +133,17 @@ class Experiment:
         latents = generation.latents[row].cpu().numpy() if keep else None
         self.store.write(self.config_hash, self.generation_config, problem, record, image, latents)
 
-    def setup(self) -> Setup:
-        """The method's collaborators, loaded and on their device."""
-        self.model.load(device(self.job.config["device"]))
+    def setup(self, load: bool = True) -> Setup:
+        """The method's collaborators; with `load`, the model is read and on its device."""
+        if load:
+            self.model.load(device(self.job.config["device"]))
         return Setup(
             self.model, self.job.build("sampler"), self.loss, self.job.build("gradient"), self.job.config["cfg_scale"]
         )
 
     def cost(self) -> Cost:
         """Network rows per sample that the method declares."""
-        return self.method.cost(
-            Setup(
-                self.model, self.job.build("sampler"), self.loss, self.job.build("gradient"), self.job.config["cfg_scale"]
-            )
-        )
+        return self.method.cost(self.setup(load=False))
 
 
 def device(name: str) -> torch.device:

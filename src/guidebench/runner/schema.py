@@ -9,9 +9,15 @@ from omegaconf import MISSING
 
 @dataclass
 class Paths:
-    """Where output goes: `results` holds the store (`runs/`) and the tables (`tables/`)."""
+    """Where output goes.
+
+    Args:
+        results: holds the store in `runs/`; moves everything.
+        tables: where tables and galleries are written.
+    """
 
     results: str = "results"
+    tables: str = "${paths.results}/runs/tables"
 
 
 @dataclass
@@ -27,6 +33,7 @@ class RunConfig:
     cfg_scale: float = MISSING
     strength: dict[str, float] = MISSING
     batch_size: int = MISSING
+    memory_budget_gb: float | None = None
     device: str = "auto"
     random_weights: bool = False
     save_latents: bool = False

@@ -142,6 +142,10 @@ class DOODL(Method):
             nfe_bwd=setup.rows * self.n_opt * once.nfe_bwd,
         )
 
+    def loss_evaluations(self, setup: Setup) -> int:  # noqa: D102
+        members = 2 if setup.sampler.is_reversible else 1
+        return 0 if self._unguided else self.n_opt * members
+
 
 def _norm(x: Tensor) -> Tensor:
     """Euclidean norm of each row of (b, ...), shaped to broadcast against it."""

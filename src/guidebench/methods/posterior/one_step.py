@@ -103,3 +103,6 @@ class OneStep(Method):
             return Unguided().cost(setup)
         stages = setup.chain().n_stages
         return Cost(nfe_fwd=2 * stages, nfe_bwd=stages)
+
+    def loss_evaluations(self, setup: Setup) -> int:  # noqa: D102
+        return setup.chain().n_stages if self.scale else 0

@@ -1,0 +1,136 @@
+"""`guidebench list`: what there is. Read from conf/ and from the source text, so nothing heavy is imported."""
+
+import argparse
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+import guidebench
+from guidebench.runner.compose import shipped
+from guidebench.runner.suggest import suggestion
+from guidebench.runner.sweeps import load, table_names
+
+GROUPS = ("method", "loss", "gradient", "sampler", "model", "clip", "dataset", "metric", "suite", "size", "experiment", "logger")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One choice of a group."""
+
+    name: str
+    summary: str
+    paper: str
+    weights: str
+    handles: str
+
+
+def main(argv: list[str]) -> int:
+    """Print the choices of one group or of all."""
+    kinds = [*GROUPS, "table"]
+    parser = argparse.ArgumentParser(prog="guidebench list", description="What can be composed, by group.")
+    parser.add_argument("group", nargs="?", help=f"one of {', '.join(kinds)}; all without it")
+    arguments = parser.parse_args(argv)
+    group = arguments.group.removesuffix("s") if arguments.group not in kinds and arguments.group else arguments.group
+    if group == "losse":
+        group = "loss"
+    if group is not None and group not in kinds:
+        parser.error(f"no group {arguments.group!r}; {suggestion(arguments.group, kinds)}there are {', '.join(kinds)}")
+    console = Console()
+    for kind in [group] if group else kinds:
+        console.print(_rendered(kind, tables() if kind == "table" else entries(kind)))
+    return 0
+
+
+def entries(group: str) -> list[Entry]:
+    """The choices of a config group, by name."""
+    root = shipped("conf") / group
+    found = []
+    for path in sorted(root.rglob("*.yaml")):
+        text = path.read_text(encoding="utf-8")
+        node = _with_defaults(yaml.safe_load(text) or {}, root)
+        about = _about_class(node["_target_"]) if "_target_" in node else {}
+        first = text.splitlines()[0] if text.startswith("#") and "@package" not in text.splitlines()[0] else ""
+        comments = [line for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
+        found.append(
+            Entry(
+                name=path.relative_to(root).with_suffix("").as_posix(),
+                summary=(first or (comments[0] if comments and not about else "")).lstrip("# ") or about.get("summary", ""),
+                paper=about.get("paper", ""),
+                weights=_weights(node),
+                handles=", ".join(about.get("handles", ())),
+            )
+        )
+    return found
+
+
+def tables() -> list[Entry]:
+    """The tables that can be made."""
+    found = []
+    for name in table_names():
+        layout = load(name)["layout"]
+        found.append(Entry(name, layout["title"], layout["paper"], "", layout["paper_setting"]))
+    return found
+
+
+def _with_defaults(node: dict[str, Any], root: Path) -> dict[str, Any]:
+    """The YAML with the siblings it builds on, as Hydra would merge them."""
+    merged: dict[str, Any] = {}
+    for base in node.pop("defaults", []):
+        if isinstance(base, str) and base != "_self_" and (root / f"{base}.yaml").is_file():
+            merged |= _with_defaults(yaml.safe_load((root / f"{base}.yaml").read_text(encoding="utf-8")), root)
+    return merged | node
+
+
+def _about_class(target: str) -> dict[str, Any]:
+    """First line of the docstring and the literal class attributes of a class, from its source text."""
+    module, _, name = target.rpartition(".")
+    path = Path(guidebench.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
+    classes = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
+    cls = next(c for c in classes if c.name == name)
+    about: dict[str, Any] = {}
+    for base in cls.bases:
+        parent = next((c for c in classes if isinstance(base, ast.Name) and c.name == base.id), None)
+        about |= _literals(parent) if parent else {}
+    return about | _literals(cls) | {"summary": (ast.get_docstring(cls) or "").split("\n")[0]}
+
+
+def _literals(cls: ast.ClassDef) -> dict[str, Any]:
+    values = {}
+    for statement in cls.body:
+        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+            name, value = statement.targets[0].id, statement.value
+        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+            name, value = statement.target.id, statement.value
+        else:
+            continue
+        if isinstance(value, ast.Constant | ast.Tuple):
+            values[name] = ast.literal_eval(value)
+    return values
+
+
+def _weights(node: dict[str, Any]) -> str:
+    """Where a component's weights come from, in words."""
+    if "source" in node and "model" in str(node.get("_target_")):
+        return f"hub: {node['source']}" if node.get("revision") else f"ships: {node['source']}"
+    if node.get("directory"):
+        return f"ships: {node['directory']}"
+    if node.get("pretrained"):
+        return f"open_clip: {node['architecture']}, {node['pretrained']}"
+    networks = [str(v).strip("${}") for v in node.values() if isinstance(v, str) and v.endswith("_clip}")]
+    return ", ".join(networks)
+
+
+def _rendered(kind: str, found: list[Entry]) -> Table:
+    table = Table(title=kind, title_justify="left", title_style="bold", expand=False)
+    columns = {"name": kind, "summary": "what", "paper": "paper", "weights": "weights", "handles": "handles"}
+    shown = [field for field in columns if any(getattr(entry, field) for entry in found)]
+    for field in shown:
+        table.add_column(columns[field], overflow="fold")
+    for entry in found:
+        table.add_row(*(getattr(entry, field) for field in shown))
+    return table

@@ -1,0 +1,56 @@
+"""`guidebench`: one console script, one module per command. Nothing heavy is imported before a command needs it."""
+
+import importlib
+import logging
+import sys
+
+import guidebench
+from guidebench.errors import GuidebenchError
+
+COMMANDS = {
+    "run": "one composed job, or a sweep of them with -m",
+    "table": "regenerate a paper's table: run what is missing, evaluate, tabulate",
+    "list": "methods, losses, datasets, samplers, models, metrics, experiments, tables",
+    "plan": "dry run of a table or job: what is stored, network evaluations, estimated time and memory",
+    "gallery": "one static HTML page of a table's images, side by side",
+    "gradients": "compare the ways to differentiate through a sampling chain",
+}
+
+_HELP = """guidebench {version}: guide pretrained diffusion models, compare the methods, regenerate the papers' tables.
+
+usage: guidebench COMMAND [ARGUMENTS]
+
+{commands}
+
+`guidebench COMMAND --help` tells more. Arguments of the form key=value are Hydra overrides, the same everywhere:
+  guidebench run method=doodl seed=3
+  guidebench run -m method=none,one_step,doodl 'seed=range(0,9)'
+  guidebench table doodl/fig5 size=smoke
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status. Errors that are the user's to mend are one message, no traceback."""
+    arguments = sys.argv[1:] if argv is None else argv
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help", "help"):
+        commands = "\n".join(f"  {command:<10} {text}" for command, text in COMMANDS.items())
+        print(_HELP.format(version=guidebench.__version__, commands=commands), end="")
+        return 0
+    if name == "--version":
+        print(guidebench.__version__)
+        return 0
+    if name not in COMMANDS:
+        from guidebench.runner.suggest import suggestion
+
+        print(f"guidebench: no command {name!r}; {suggestion(name, COMMANDS)}there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        return importlib.import_module(f"guidebench.cli.{name}").main(arguments[1:])
+    except GuidebenchError as error:
+        print(f"guidebench {name}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"guidebench {name}: interrupted; what is stored stays, the same command goes on from there", file=sys.stderr)
+        return 130

@@ -1,0 +1,176 @@
+"""`guidebench plan`: the dry run. Everything is composed and checked, a short probe is timed, nothing is written."""
+
+import argparse
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from guidebench.methods.base import Setup
+from guidebench.problems import TextToImage
+from guidebench.runner import sweeps
+from guidebench.runner.build import Job
+from guidebench.runner.compose import compose_config, expand, merge
+from guidebench.runner.experiment import Experiment
+from guidebench.runner.sweeps import SweptJob
+
+
+def main(argv: list[str]) -> int:
+    """Print one line per job and the totals."""
+    parser = argparse.ArgumentParser(
+        prog="guidebench plan",
+        description="Compose and check every job, say what is stored, and estimate time and memory by a short probe "
+        "(of the architecture with random weights where the weights would have to be downloaded). Nothing is written.",
+    )
+    parser.add_argument("arguments", nargs="*", metavar="PAPER/NAME | key=value", help="a table, or a job or sweep as for `run`")
+    parser.add_argument("--no-probe", action="store_true", help="do not load a model; no time and memory")
+    arguments = parser.parse_intermixed_args(argv)
+    names = [a for a in arguments.arguments if "=" not in a]
+    overrides = [a for a in arguments.arguments if "=" in a]
+    if len(names) > 1:
+        parser.error(f"one table at a time, got {' '.join(names)}")
+    jobs = sweeps.jobs(sweeps.load(names[0]), overrides) if names else _jobs(overrides)
+    _print(jobs, probe=not arguments.no_probe)
+    return 0
+
+
+def _jobs(overrides: Sequence[str]) -> list[SweptJob]:
+    merged = merge(["method=none", "seed=0"], overrides)
+    return [SweptJob(Job.from_config(compose_config(job)), tuple(job)) for job in expand(merged)]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What one network row costs on this machine.
+
+    Args:
+        forward: seconds per forward and network row.
+        backward: seconds per backward and network row.
+        overhead: seconds per loss evaluation and sample, decoder and guiding network included, forwards and backwards.
+        memory_gb: peak memory of one forward and backward of a batch through network, decoder and loss.
+        random_weights: whether the architecture was probed with random weights.
+    """
+
+    forward: float
+    backward: float
+    overhead: float
+    memory_gb: float
+    random_weights: bool
+
+
+def _print(jobs: Sequence[SweptJob], probe: bool) -> None:
+    console = Console()
+    experiments = [Experiment(swept.job) for swept in jobs]
+    measured = _probe(jobs[-1].job) if probe else None
+    table = Table(title=f"{len(jobs)} jobs, all valid")
+    for name in ("method", "seed", "samples", "stored", "forwards/sample", "backwards/sample", "estimated time"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    total_evaluations, total_seconds, total_missing = 0, 0.0, 0
+    for swept, experiment in zip(jobs, experiments, strict=True):
+        missing = sum(len(batch.problems) for batch in experiment.missing())
+        cost = experiment.cost()
+        evaluations = missing * (cost.nfe_fwd + cost.nfe_bwd)
+        seconds = (
+            missing
+            * (
+                cost.nfe_fwd * measured.forward
+                + cost.nfe_bwd * measured.backward
+                + experiment.method.loss_evaluations(experiment.setup(load=False)) * measured.overhead
+            )
+            if measured
+            else 0.0
+        )
+        total_evaluations, total_seconds, total_missing = (
+            total_evaluations + evaluations,
+            total_seconds + seconds,
+            total_missing + missing,
+        )
+        table.add_row(
+            swept.choice("method"),
+            swept.choice("seed"),
+            str(len(experiment.problems)),
+            str(len(experiment.problems) - missing),
+            str(cost.nfe_fwd),
+            str(cost.nfe_bwd),
+            _duration(seconds) if measured else "not probed",
+        )
+    console.print(table)
+    console.print(f"{total_missing} samples to make, {total_evaluations} network evaluations")
+    if measured:
+        weights = ", architecture probed with random weights" if measured.random_weights else ""
+        console.print(
+            f"about {_duration(total_seconds)} on {jobs[0].job.config['device']} device; one forward and backward of a "
+            f"batch peaks at {measured.memory_gb:.2f} GB{weights}"
+        )
+
+
+def _probe(job: Job) -> Probe:
+    """Time one forward and one backward of a batch through network, decoder and loss."""
+    config = job.config
+    hub = bool(config["model"].get("revision"))
+    if hub:
+        job = _with_random_weights(job)
+    experiment = Experiment(job)
+    setup = experiment.setup()
+    size = min(config["batch_size"], len(experiment.problems))
+    problems = [TextToImage(f"probe-{i}", 0, experiment.problems[0].prompt, "") for i in range(size)]
+    device = setup.model.device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    forward, backward, overhead = _timings(setup, problems)
+    if device.type == "cuda":
+        memory = torch.cuda.max_memory_allocated(device) / 1e9
+    else:
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+    return Probe(forward / size, backward / size, overhead / size, memory, hub)
+
+
+def _timings(setup: Setup, problems: Sequence[TextToImage]) -> tuple[float, float, float]:
+    """Seconds of a network forward, a network backward, and a loss evaluation with its backward, on a batch."""
+    chain, streams = setup.chain(), setup.streams(problems)
+    x_T = setup.x_T(streams)
+    cond = setup.model.condition([p.prompt for p in problems])
+    _, t = chain.query(chain.init(x_T), 0)
+    objective = setup.loss.bind(problems, streams)
+    best = [float("inf")] * 3
+    for _ in range(2):  # the first pass warms up
+        start = time.perf_counter()
+        with torch.no_grad():
+            setup.model.eps(x_T, t, cond)
+        forwarded = time.perf_counter()
+        leaf = x_T.clone().requires_grad_()
+        torch.autograd.grad(setup.model.eps(leaf, t, cond).sum(), leaf)
+        differentiated = time.perf_counter()
+        torch.autograd.grad(objective(setup.model.decode(leaf)).sum(), leaf)
+        if x_T.is_cuda:
+            torch.cuda.synchronize(x_T.device)
+        spent = forwarded - start, differentiated - forwarded - (forwarded - start), time.perf_counter() - differentiated
+        best = [min(a, b) for a, b in zip(best, spent, strict=True)]
+    return best[0], max(best[1], 0.0), best[2]
+
+
+def _with_random_weights(job: Job) -> Job:
+    """The same job with every hub network's architecture at random weights."""
+    import copy
+
+    config = copy.deepcopy(job.config)
+    stack = [config]
+    while stack:
+        node = stack.pop()
+        if "random_weights" in node:
+            node["random_weights"] = True
+        stack.extend(value for value in node.values() if isinstance(value, dict))
+    return Job(config)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
