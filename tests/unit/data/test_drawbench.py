@@ -126,10 +126,10 @@ def test_every_scene_prompt_can_be_judged() -> None:
 
 
 def test_the_scene_judge_accepts_a_rendered_answer() -> None:
-    from guidebench.data.worlds import scenes
+    from guidebench.data.worlds import scenes, scenes_captions
 
     picture = scenes.scene("test", 0)
-    prompt = scenes.caption(picture, np.random.default_rng(0))
+    prompt = scenes_captions.caption(picture, np.random.default_rng(0))
     assert SceneJudge().judge(scenes.render(picture), prompt)
 
 
