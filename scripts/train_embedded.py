@@ -33,7 +33,7 @@ from tokenizers.models import WordLevel
 from torch import Tensor, nn
 from transformers import AutoTokenizer, CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerFast
 
-from guidebench.data.worlds import scenes
+from guidebench.data.worlds import scenes, scenes_captions, scenes_judge
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKPOINTS = ROOT / "checkpoints"
@@ -45,9 +45,7 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 _PAIRS = [(color, shape) for color in scenes.COLORS for shape in scenes.SHAPES]
 _PAIR_INDEX = {pair: index for index, pair in enumerate(_PAIRS)}
-_ROLES = [
-    (relation, word) for relation in scenes.RELATIONS for word in (*scenes.COLORS, *scenes.SHAPES)
-]
+_ROLES = [(relation, word) for relation in scenes.RELATIONS for word in (*scenes.COLORS, *scenes.SHAPES)]
 _ROLE_INDEX = {role: len(_PAIRS) + index for index, role in enumerate(_ROLES)}
 _TOTAL = len(_PAIRS) + len(_ROLES)
 _BACKGROUND = _TOTAL + 4
@@ -60,7 +58,7 @@ FACTS = _BACKGROUND + len(scenes.BACKGROUNDS)
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """Return the word-level tokenizer: lower-case, no punctuation, end-of-text has the highest id."""
-    words = ["<pad>", "<unk>", "<bos>", *scenes.VOCABULARY, "<eos>"]
+    words = ["<pad>", "<unk>", "<bos>", *scenes_captions.VOCABULARY, "<eos>"]
     vocabulary = {word: index for index, word in enumerate(words)}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence(
@@ -96,7 +94,7 @@ def _scene_facts(scene: scenes.Scene) -> np.ndarray:
     return facts
 
 
-def _caption_facts(description: scenes.Description) -> np.ndarray:
+def _caption_facts(description: scenes_captions.Description) -> np.ndarray:
     facts = np.zeros(FACTS, dtype=np.uint8)
     for group in description.groups:
         if group.color and group.shape:
@@ -115,7 +113,7 @@ def _caption_facts(description: scenes.Description) -> np.ndarray:
     return facts
 
 
-def _token_targets(description: scenes.Description) -> np.ndarray:
+def _token_targets(description: scenes_captions.Description) -> np.ndarray:
     """Colour, shape, count and size (0: not said) of the noun phrase that ends at each token."""
     targets = np.zeros((CONTEXT, 4), dtype=np.uint8)
     for position, owner in enumerate(description.owners):
@@ -141,7 +139,7 @@ def _render_range(split: str, start: int, stop: int) -> dict[str, np.ndarray]:
         scene = scenes.sample(rng)
         columns["images"].append(scenes.render(scene))
         columns["scene_facts"].append(_scene_facts(scene))
-        descriptions = [scenes.describe(scene, rng) for _ in range(CAPTIONS)]
+        descriptions = [scenes_captions.describe(scene, rng) for _ in range(CAPTIONS)]
         tokens = np.full((CAPTIONS, CONTEXT), ids["<pad>"], dtype=np.int16)
         for row, description in zip(tokens, descriptions, strict=True):
             line = [ids["<bos>"], *(ids[word] for word in description.words)][: CONTEXT - 1]
@@ -438,6 +436,7 @@ def train_clip(name: str, config: DictConfig) -> None:
         rows = _indices(config.images, config.batch_size, generator)
         which = _indices(CAPTIONS, config.batch_size, generator)
         images = _augment(to_tensor(data["images"][rows]), config.min_crop, generator)
+        images = F.adaptive_avg_pool2d(images, config.vision.image_size)
         tokens = torch.from_numpy(data["tokens"][rows, which].astype(np.int64)).to(DEVICE)
         seen = clip.encode_image(((images + 1.0) / 2.0 - mean) / std).float()
         said = clip.encode_text(tokens).float()
@@ -456,7 +455,7 @@ def train_clip(name: str, config: DictConfig) -> None:
         state = {key: value.half().contiguous() for key, value in clip.state_dict().items()}
         save_file(state, folder / "open_clip_model.safetensors")
         preprocess = {
-            "size": [scenes.IMAGE_SIZE, scenes.IMAGE_SIZE],
+            "size": [config.vision.image_size, config.vision.image_size],
             "mode": "RGB",
             "mean": list(config.mean),
             "std": list(config.std),
@@ -617,12 +616,180 @@ def train_text_to_image(config: DictConfig) -> None:
     trainer.run(loss, export, export_every=config.export_every)
 
 
+# ------------------------------------------------------------------------------------------ report
+
+
+class Generator:
+    """Samples the written text-to-image model with DDIM and classifier-free guidance.
+
+    Args:
+        guidance: Classifier-free guidance scale.
+        steps: Number of DDIM steps.
+    """
+
+    def __init__(self, guidance: float = 5.0, steps: int = 20) -> None:
+        folder = WEIGHTS / "text_to_image"
+        self.guidance, self.steps = guidance, steps
+        self.unet = UNet2DConditionModel.from_pretrained(folder / "unet").float().to(DEVICE).eval()
+        self.vae = AutoencoderKL.from_pretrained(folder / "vae").float().to(DEVICE).eval()
+        self.encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().to(DEVICE).eval()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+        self.scheduler = DDIMScheduler.from_pretrained(folder / "scheduler")
+
+    @torch.no_grad()
+    def __call__(self, prompts: list[str], seed: int = 0) -> np.ndarray:
+        """Generate one picture per prompt.
+
+        Args:
+            prompts: Texts.
+            seed: Seed of the initial noise.
+
+        Returns:
+            uint8 pictures (n, 64, 64, 3).
+        """
+        pictures = []
+        noise = torch.Generator().manual_seed(seed)
+        self.scheduler.set_timesteps(self.steps)
+        for start in range(0, len(prompts), 64):
+            batch = prompts[start : start + 64]
+            tokens = self.tokenizer(
+                batch + [""] * len(batch),
+                padding="max_length",
+                truncation=True,
+                max_length=CONTEXT,
+                return_tensors="pt",
+            ).input_ids
+            hidden = self.encoder(tokens.to(DEVICE)).last_hidden_state
+            latents = torch.randn(len(batch), 4, 16, 16, generator=noise).to(DEVICE)
+            for time_step in self.scheduler.timesteps:
+                both = self.unet(torch.cat([latents, latents]), time_step, hidden).sample
+                said, null = both.chunk(2)
+                predicted = null + self.guidance * (said - null)
+                latents = self.scheduler.step(predicted, time_step, latents).prev_sample
+            decoded = self.vae.decode(latents / self.vae.config.scaling_factor).sample
+            pictures.append(_to_uint8(decoded))
+        return np.concatenate(pictures)
+
+
+def _to_uint8(images: Tensor) -> np.ndarray:
+    return ((images.float() + 1.0) * 127.5).round().clamp(0, 255).byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def judge_prompts(count: int) -> dict[str, list[str]]:
+    """Return ``count`` test prompts of each category, drawn from scenes of the test split."""
+    prompts: dict[str, list[str]] = {name: [] for name in ("one", "two", "relation", "count", "held out")}
+    held_out = sorted(scenes.HELD_OUT)
+    for index in range(count):
+        rng = scenes.split_rng("test", 10**6 + index)
+        first, second = scenes.sample(rng, kind="pair").objects
+        one = f"{_article(first.color)} {first.color} {first.shape}"
+        two = f"{_article(second.color)} {second.color} {second.shape}"
+        relation = list(scenes_captions.RELATION_WORDS)[rng.integers(len(scenes_captions.RELATION_WORDS))]
+        number = int(rng.integers(2, 5))
+        word = ("two", "three", "four")[number - 2]
+        color, shape = held_out[index % len(held_out)]
+        prompts["one"].append(one)
+        prompts["two"].append(f"{one} and {two}")
+        prompts["relation"].append(f"{one} {relation} {two}")
+        prompts["count"].append(f"{word} {first.color} {scenes_captions.PLURALS[first.shape]}")
+        prompts["held out"].append(f"{_article(color)} {color} {shape}")
+    return prompts
+
+
+def _article(word: str) -> str:
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def _interval(successes: float, count: int) -> str:
+    """Wilson 95 % interval of a rate, as text."""
+    rate, z = successes / count, 1.96
+    centre = (rate + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z * math.sqrt(rate * (1 - rate) / count + z**2 / (4 * count**2)) / (1 + z**2 / count)
+    return f"{rate:.3f} [{centre - half:.3f}, {centre + half:.3f}] (n={count})"
+
+
+@torch.no_grad()
+def report(count: int = 100, guidance: float = 5.0, steps: int = 20) -> None:
+    """Measure whatever models are written, and print it.
+
+    Args:
+        count: Prompts per category for the text-to-image model.
+        guidance: Classifier-free guidance scale.
+        steps: DDIM steps.
+    """
+    data = load_scenes("test", 1000)
+    if (WEIGHTS / "text_to_image" / "vae").exists():
+        _report_vae(data)
+    for name in ("clip_guide", "clip_score"):
+        if (WEIGHTS / name).exists():
+            _report_clip(name, data)
+    if (WEIGHTS / "text_to_image" / "unet").exists():
+        generator = Generator(guidance, steps)
+        for category, prompts in judge_prompts(count).items():
+            pictures = generator(prompts, seed=7)
+            met = [
+                scenes_judge.satisfies(picture, scenes_judge.Requirement.from_prompt(prompt))
+                for picture, prompt in zip(pictures, prompts, strict=True)
+            ]
+            print(f"text_to_image, {category}: judged right {_interval(sum(met), len(met))}", flush=True)
+
+
+def _report_vae(data: dict[str, np.ndarray]) -> None:
+    vae = AutoencoderKL.from_pretrained(WEIGHTS / "text_to_image" / "vae").float().to(DEVICE).eval()
+    images = data["images"][:500]
+    rebuilt = np.concatenate(
+        [_to_uint8(vae(to_tensor(images[start : start + 50])).sample) for start in range(0, 500, 50)]
+    )
+    error = ((rebuilt.astype(np.float64) - images) ** 2).mean(axis=(1, 2, 3))
+    psnr = 10 * np.log10(255.0**2 / error)
+    print(f"vae: PSNR {psnr.mean():.2f} dB, 5th percentile {np.percentile(psnr, 5):.2f} (n=500)")
+    for name, pictures in (("drawn", images), ("rebuilt", rebuilt)):
+        right = 0
+        for index, picture in enumerate(pictures):
+            want = sorted((o.shape, o.color, o.size) for o in scenes.scene("test", index).objects)
+            right += want == sorted((o.shape, o.color, o.size) for o in scenes_judge.parse(picture))
+        print(f"parser, {name} pictures: all objects right {_interval(right, len(pictures))}")
+
+
+def _report_clip(name: str, data: dict[str, np.ndarray]) -> None:
+    folder = WEIGHTS / name
+    settings = json.loads((folder / "open_clip_config.json").read_text())
+    clip = CLIP(**settings["model_cfg"], output_dict=False).to(DEVICE).eval()
+    clip.load_state_dict(load_file(folder / "open_clip_model.safetensors"))
+    mean = torch.tensor(settings["preprocess_cfg"]["mean"], device=DEVICE).view(1, 3, 1, 1)
+    std = torch.tensor(settings["preprocess_cfg"]["std"], device=DEVICE).view(1, 3, 1, 1)
+    hits = 0
+    groups = list(_distinct_captions(data["tokens"][:, 0], size=100))[:5]
+    for rows in groups:
+        seen = clip.encode_image(((to_tensor(data["images"][rows]) + 1) / 2 - mean) / std, normalize=True)
+        tokens = torch.from_numpy(data["tokens"][rows, 0].astype(np.int64)).to(DEVICE)
+        said = clip.encode_text(tokens, normalize=True)
+        hits += int(((seen @ said.T).argmax(1).cpu() == torch.arange(len(rows))).sum())
+    print(f"{name}: right caption of 100 ranked first {_interval(hits, 100 * len(groups))}", flush=True)
+
+
+def _distinct_captions(tokens: np.ndarray, size: int) -> Iterator[list[int]]:
+    """Yield lists of rows whose captions all differ."""
+    rows: list[int] = []
+    seen: set[bytes] = set()
+    for index, line in enumerate(tokens):
+        if line.tobytes() not in seen:
+            seen.add(line.tobytes())
+            rows.append(index)
+        if len(rows) == size:
+            yield rows
+            rows, seen = [], set()
+
+
 def main() -> None:
     """Parse the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", choices=[*MODELS, "all", "report"])
     parser.add_argument("overrides", nargs="*", help="key=value, over conf/train/MODEL.yaml")
     arguments = parser.parse_args()
+    if arguments.model == "report":
+        report(**{key: value for key, value in OmegaConf.from_dotlist(arguments.overrides).items()})
+        return
     for name in MODELS if arguments.model == "all" else [arguments.model]:
         config = OmegaConf.load(ROOT / "conf" / "train" / f"{name}.yaml")
         config = OmegaConf.merge(config, OmegaConf.from_dotlist(arguments.overrides))

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from guidebench.data.prompts import PromptSet
-from guidebench.data.worlds.scenes import Requirement, satisfies
+from guidebench.data.worlds.scenes_judge import Requirement, satisfies
 from guidebench.errors import DataError
 
 

@@ -1,6 +1,6 @@
 """DOODL: direct optimisation of diffusion latents through the whole sampling chain."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -87,7 +87,8 @@ class DOODL(Method):
 
         def objective(final: State) -> Tensor:
             # Summed, so that each member's gradient is its own; `update` weighs them.
-            return self.scale * torch.stack([image_loss(setup.model.decode(x0)) for x0 in final]).sum(dim=0)
+            members = [_linearised(lambda x0: image_loss(setup.model.decode(x0)), x0) for x0 in final]
+            return self.scale * torch.stack(members).sum(dim=0)
 
         members = chain.init(setup.x_T(streams))
         radius = [_norm(x) for x in members]
@@ -145,6 +146,15 @@ class DOODL(Method):
     def loss_evaluations(self, setup: Setup) -> int:  # noqa: D102
         members = 2 if setup.sampler.is_reversible else 1
         return 0 if self._unguided else self.n_opt * members
+
+
+def _linearised(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """loss(x), (b,), with its gradient attached but its graph freed: one decoder and one loss in memory at a time."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        value = loss(leaf)
+        (grad,) = torch.autograd.grad(value.sum(), leaf)
+    return value.detach() + (grad * (x - x.detach())).flatten(1).sum(dim=1)
 
 
 def _norm(x: Tensor) -> Tensor:

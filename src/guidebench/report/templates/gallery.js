@@ -144,20 +144,16 @@
     const words = state.search.toLowerCase().split(/\s+/).filter(Boolean);
     const keeps = outcomes.get(state.outcome).keeps;
     const visible = visibleColumns();
-    let kept = 0, failed = 0, shownSamples = 0;
+    let kept = 0;
     for (const row of rows) {
       const shown = visible.map((c) => row.samples[c]).filter(Boolean);
       const keep = (!state.category || row.category === state.category)
         && (state.seed === "" || row.seed === Number(state.seed))
         && words.every((word) => row.words.includes(word)) && shown.length > 0 && keeps(shown);
       row.node.hidden = !keep;
-      if (!keep) continue;
-      kept += 1;
-      shownSamples += shown.length;
-      failed += shown.filter((sample) => sample.status !== "ok").length;
+      if (keep) kept += 1;
     }
-    byId("count").textContent = `${kept} of ${rows.length} rows, ${shownSamples} samples`
-      + (failed ? `, ${failed} failed` : "");
+    byId("count").textContent = `${kept} of ${rows.length} rows`;
     byId("empty").hidden = kept > 0;
     byId("heads").hidden = kept === 0;
   }
@@ -234,7 +230,7 @@
     byId("minuend").disabled = byId("subtrahend").disabled = !sorted;
   }
 
-  bound.forEach((id) => byId(id).addEventListener("input", (event) => {
+  bound.forEach((id) => byId(id).addEventListener(byId(id).tagName === "SELECT" ? "change" : "input", (event) => {
     state[id] = event.target.value;
     if (id === "measure" && state.measure !== "") {
       state.ascending = measures[Number(state.measure)].higherIsBetter ? "" : "1";
