@@ -1,0 +1,193 @@
+"""Intervals and tests against scipy, statsmodels and closed forms."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import statsmodels.api as sm
+from numpy.testing import assert_allclose
+from scipy import stats
+
+from guidebench.report.statistics import (
+    NO_SPREAD,
+    ONE_CLUSTER,
+    UNBOUNDED,
+    ZERO_DENOMINATOR,
+    Pairs,
+    clustered_mean,
+    holm,
+    pair,
+    paired_difference,
+    paired_p_value,
+    relative_change,
+)
+
+
+def make_pairs(treatment: list[float], control: list[float]) -> Pairs:
+    return Pairs(np.array(treatment), np.array(control), len(treatment), 0, 0)
+
+
+@pytest.fixture
+def normal_pairs() -> Pairs:
+    rng = np.random.default_rng(1)
+    control = rng.normal(0.25, 0.03, 20)
+    return Pairs(control + rng.normal(0.006, 0.01, 20), control, 20, 0, 0)
+
+
+def records(
+    values: dict[tuple[str, int], float], failed: frozenset[tuple[str, int]] = frozenset()
+) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "case_id": case,
+                "seed": seed,
+                "prompt": case,
+                "status": "failed" if (case, seed) in failed else "ok",
+                "score": value,
+            }
+            for (case, seed), value in values.items()
+        ]
+    )
+
+
+def test_clustered_mean_equals_cluster_robust_regression_on_a_constant() -> None:
+    rng = np.random.default_rng(0)
+    clusters = np.repeat(np.arange(8), 5)
+    values = rng.normal(size=8)[clusters] + rng.normal(size=40)
+    fit = sm.OLS(values, np.ones(40)).fit(cov_type="cluster", cov_kwds={"groups": clusters}, use_t=True)
+    estimate = clustered_mean(values, clusters.tolist())
+    assert estimate.value == pytest.approx(fit.params[0])
+    assert_allclose(estimate.interval, fit.conf_int()[0], rtol=1e-10)
+    assert (estimate.n, estimate.n_clusters) == (40, 8)
+
+
+def test_clustered_mean_by_hand() -> None:
+    estimate = clustered_mean([1.0, 3.0, 5.0, 9.0, np.nan, np.inf], ["a", "a", "b", "c", "c", "c"])
+    # prompt means 2, 5, 9
+    half_width = stats.t.ppf(0.975, 2) * np.sqrt(37 / 3 / 3)
+    assert estimate.value == pytest.approx(16 / 3)
+    assert_allclose(estimate.interval, (16 / 3 - half_width, 16 / 3 + half_width))
+    assert (estimate.n, estimate.n_clusters) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters", "reason"),
+    [([1.0, 2.0, 4.0], ["a", "a", "a"], ONE_CLUSTER), ([0.1 + 0.2, 0.3], ["a", "b"], NO_SPREAD)],
+)
+def test_interval_is_missing_not_invented(values: list[float], clusters: list[str], reason: str) -> None:
+    estimate = clustered_mean(values, clusters)
+    assert estimate.value == pytest.approx(np.mean(values))
+    assert estimate.interval is None
+    assert estimate.no_interval == reason
+
+
+def test_without_data_the_value_is_missing() -> None:
+    assert clustered_mean([np.nan], ["a"]).value is None
+    assert relative_change(make_pairs([], [])).value is None
+    assert paired_difference(make_pairs([], [])).value is None
+
+
+def test_paired_difference_is_the_paired_t_test(normal_pairs: Pairs) -> None:
+    expected = stats.ttest_rel(normal_pairs.treatment, normal_pairs.control)
+    estimate = paired_difference(normal_pairs)
+    assert paired_p_value(normal_pairs) == pytest.approx(expected.pvalue)
+    assert_allclose(estimate.interval, expected.confidence_interval(0.95))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_fieller_interval_inverts_the_paired_t_test(
+    normal_pairs: Pairs, confidence: float, sign: float
+) -> None:
+    pairs = Pairs(sign * normal_pairs.treatment, sign * normal_pairs.control, 20, 0, 0)
+    estimate = relative_change(pairs, confidence)
+    assert estimate.interval is not None
+    for limit in estimate.interval:
+        shifted = pairs.treatment - pairs.control - limit / 100 * np.abs(pairs.control)
+        assert stats.ttest_1samp(shifted, 0.0).pvalue == pytest.approx(1 - confidence)
+    low, high = estimate.interval
+    p_value = paired_p_value(pairs)
+    assert p_value is not None
+    assert (low <= 0 <= high) == (p_value >= 1 - confidence)
+
+
+def test_relative_change_is_the_ratio_of_means_and_close_to_the_bootstrap(normal_pairs: Pairs) -> None:
+    def change(treatment: np.ndarray, control: np.ndarray, axis: int = -1) -> np.ndarray:
+        return 100 * (treatment.mean(axis) / control.mean(axis) - 1)
+
+    estimate = relative_change(normal_pairs)
+    assert estimate.value == pytest.approx(change(normal_pairs.treatment, normal_pairs.control))
+    bootstrap = stats.bootstrap(
+        (normal_pairs.treatment, normal_pairs.control), change, paired=True, n_resamples=2000, rng=0
+    ).confidence_interval
+    assert estimate.interval is not None
+    width = estimate.interval[1] - estimate.interval[0]
+    assert_allclose(estimate.interval, (bootstrap.low, bootstrap.high), atol=0.15 * width)
+
+
+def test_relative_change_of_a_negative_reference_keeps_the_direction() -> None:
+    estimate = relative_change(make_pairs([-4.0, -4.4], [-5.0, -5.1]))
+    assert estimate.value is not None
+    assert estimate.value > 0
+
+
+def test_relative_change_has_no_interval_where_there_is_none() -> None:
+    assert relative_change(make_pairs([1.0, 2.0], [-1.0, 1.0])).no_interval == ZERO_DENOMINATOR
+    assert relative_change(make_pairs([1.0, 2.0], [-1.0, 1.2])).no_interval == UNBOUNDED
+    assert relative_change(make_pairs([1.0], [2.0])).no_interval == ONE_CLUSTER
+    assert relative_change(make_pairs([1.1, 2.1], [1.0, 2.0])).no_interval == NO_SPREAD
+
+
+def test_p_value_is_missing_without_spread_or_with_one_prompt() -> None:
+    assert paired_p_value(make_pairs([1.0], [0.0])) is None
+    assert paired_p_value(make_pairs([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])) is None
+    assert paired_p_value(make_pairs([0.3, 0.3], [0.1 + 0.2, 0.3])) is None
+
+
+def test_pairs_drop_and_count_failed_and_unmatched_sides() -> None:
+    treatment = records(
+        {("a", 0): 1.0, ("a", 1): 2.0, ("b", 0): 5.0, ("b", 1): 7.0, ("c", 0): np.nan},
+        failed=frozenset({("b", 1)}),
+    )
+    control = records(
+        {("a", 0): 0.0, ("a", 1): 4.0, ("b", 0): 3.0, ("b", 1): 3.0, ("c", 0): 1.0, ("d", 0): 1.0}
+    )
+    pairs = pair(treatment, control, "score")
+    assert_allclose(pairs.treatment, [1.5, 5.0])
+    assert_allclose(pairs.control, [2.0, 3.0])
+    assert (pairs.n, pairs.n_dropped, pairs.n_unmatched) == (3, 2, 1)
+
+
+def test_cases_with_the_same_prompt_are_one_cluster() -> None:
+    treatment = records({("a", 0): 1.0, ("b", 0): 3.0})
+    control = records({("a", 0): 0.0, ("b", 0): 0.0})
+    treatment["prompt"] = control["prompt"] = "the same words"
+    pairs = pair(treatment, control, "score")
+    assert_allclose(pairs.treatment, [2.0])
+    assert pairs.n == 2
+
+
+def test_holm_by_hand() -> None:
+    steps = holm([0.04, 0.001, None, 0.015])
+    assert [step.reject for step in steps] == [False, True, False, True]
+    assert_allclose([step.alpha for step in steps], [0.05 / 2, 0.05 / 4, 0.05 / 2, 0.05 / 3])
+    assert [step.p_adjusted for step in steps] == [
+        pytest.approx(0.08),
+        pytest.approx(0.004),
+        None,
+        pytest.approx(0.045),
+    ]
+    assert holm([]) == []
+
+
+def test_holm_adjusted_intervals_exclude_zero_exactly_when_holm_rejects() -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(8):
+        family = []
+        for effect in rng.uniform(0, 0.8, 6):
+            control = rng.normal(3, 0.3, 12)
+            family.append(Pairs(control + rng.normal(effect, 1.0, 12) * 0.5, control, 12, 0, 0))
+        for pairs, step in zip(family, holm([paired_p_value(pairs) for pairs in family]), strict=True):
+            for change in (relative_change, paired_difference):
+                low, high = change(pairs, 1 - step.alpha).interval or (0.0, 0.0)
+                assert (low > 0 or high < 0) == step.reject

@@ -1,0 +1,189 @@
+"""Records to tables: counts, verdicts, labels, and independence of the order of records."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from guidebench.errors import ConfigError, DataError
+from guidebench.report import render
+from guidebench.report.spec import parse_spec
+from guidebench.report.statistics import clustered_mean
+from guidebench.report.table import Comparison, Table, build_costs, build_table
+
+
+@pytest.fixture
+def table(records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str]) -> Table:
+    return build_table(records, parse_spec(document), labels)
+
+
+def comparison(table: Table, block: str, metric: str) -> Comparison:
+    return next(entry for entry in table.comparisons if (entry.block, entry.metric) == (block, metric))
+
+
+def test_blocks_rows_and_values(table: Table, records: pd.DataFrame) -> None:
+    assert [block.title for block in table.blocks] == ["all", "colors", "counting"]
+    assert table.blocks[0].extent == "10 prompts, 4 seeds"
+    assert [row.label for row in table.blocks[0].rows] == ["none", "one-step", "doodl"]
+    mine = records[(records["method"] == "none") & (records["category"] == "colors")]
+    expected = clustered_mean(mine["clip_score"], mine["prompt"].tolist())
+    assert table.blocks[1].rows[0].cells[0].estimate == expected
+
+
+def test_failures_and_missing_values_are_counted_and_left_out(table: Table) -> None:
+    one_step, doodl = table.blocks[0].rows[1].cells[0], table.blocks[0].rows[2].cells[0]
+    assert (one_step.estimate.n, one_step.failures, one_step.unevaluated) == (39, 0, 1)
+    assert (doodl.estimate.n, doodl.failures, doodl.unevaluated) == (39, 1, 0)
+    assert comparison(table, "all", "CLIP score").dropped == 2
+
+
+def test_a_value_stored_with_a_failed_sample_is_not_counted(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str], table: Table
+) -> None:
+    records.loc[records["status"] == "failed", "clip_score"] = 1e6
+    assert build_table(records, parse_spec(document), labels) == table
+
+
+def test_numbers_of_other_categories_stand_beside_all_under_their_own_names(table: Table) -> None:
+    assert comparison(table, "all", "CLIP score").paper == (
+        "DALL-E +3.1 %, Reddit +2.6 % (Stable Diffusion 1.4, EDICT 50 steps)"
+    )
+    assert comparison(table, "colors", "CLIP score").paper == ""
+
+
+def test_a_shared_category_takes_its_own_number(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str]
+) -> None:
+    document["comparisons"][0]["paper"] = {"colors": 3.1, "Reddit": 2.6}
+    document["paper_values"] = [{"row": "doodl", "metric": "clip_score", "values": {"counting": 0.31}}]
+    table = build_table(records, parse_spec(document), labels)
+    assert comparison(table, "colors", "CLIP score").paper.startswith("colors +3.1 % (")
+    assert comparison(table, "all", "CLIP score").paper.startswith("Reddit +2.6 % (")
+    assert table.blocks[2].rows[2].cells[0].paper == "counting 0.31 (Stable Diffusion 1.4, EDICT 50 steps)"
+    assert table.blocks[1].rows[2].cells[0].paper == ""
+
+
+def test_verdicts(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str], table: Table
+) -> None:
+    shown = comparison(table, "all", "CLIP score")
+    assert shown.bold
+    assert shown.verdict == "same sign as the paper; better, adjusted interval excludes 0"
+    assert table.headline == shown
+
+    document["comparisons"][0]["paper"] = {"DALL-E": -3.1}
+    document["metrics"]["clip_score"]["higher_is_better"] = False
+    table = build_table(records, parse_spec(document), labels)
+    assert comparison(table, "all", "CLIP score").verdict == (
+        "opposite sign to the paper; worse, adjusted interval excludes 0"
+    )
+
+    document["comparisons"][0]["paper"] = {"DALL-E": -3.1, "Reddit": 2.0}
+    records["clip_score"] = np.random.default_rng(2).normal(1, 0.1, len(records))
+    table = build_table(records, parse_spec(document), labels)
+    assert comparison(table, "all", "CLIP score").verdict == "no difference shown"
+    assert not comparison(table, "all", "CLIP score").bold
+
+
+@pytest.mark.parametrize(
+    ("treatment", "control", "verdict"),
+    [(0.0, 0.0, "no difference in any cluster"), (1.0, 0.0, "not tested: no spread")],
+)
+def test_no_spread_is_never_called_significant(
+    records: pd.DataFrame,
+    document: dict[str, Any],
+    labels: dict[str, str],
+    treatment: float,
+    control: float,
+    verdict: str,
+) -> None:
+    records["prompt_success"] = np.where(records["method"] == "doodl", treatment, control)
+    entry = comparison(build_table(records, parse_spec(document), labels), "all", "prompt_success")
+    assert (entry.verdict, entry.p_value, entry.bold) == (verdict, None, False)
+
+
+def test_one_prompt_has_no_interval(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str]
+) -> None:
+    table = build_table(records[records["case_id"] == "colors-0"], parse_spec(document), labels)
+    assert [block.title for block in table.blocks] == ["colors"]
+    assert table.blocks[0].rows[0].cells[0].estimate.no_interval == "one cluster"
+    assert table.comparisons[0].verdict == "same sign as the paper; not tested: one cluster"
+
+
+def test_missing_rows_metrics_and_records_print_as_missing(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str]
+) -> None:
+    spec = parse_spec(document)
+    for frame in (records.iloc[:0], pd.DataFrame(), records[records["method"] == "none"]):
+        table = build_table(frame, spec, labels)
+        assert table.blocks[0].rows[2].cells[0].estimate.value is None
+        assert table.comparisons[0].verdict == "missing: no pairs"
+        assert "missing" in render.to_markdown(table)
+    table = build_table(records.drop(columns="clip_score"), spec, labels)
+    cell = table.blocks[0].rows[0].cells[0]
+    assert (cell.estimate.value, cell.unevaluated) == (None, 40)
+    assert build_costs(pd.DataFrame(), spec, labels).blocks[0].rows[0].cells[0].estimate.value is None
+
+
+def test_every_rendering_is_the_same_for_every_order_of_records(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str], table: Table
+) -> None:
+    shuffled = build_table(records.sample(frac=1, random_state=5), parse_spec(document), labels)
+    for to_text in (render.to_markdown, render.to_csv, render.to_latex, render.to_html):
+        assert to_text(shuffled) == to_text(table)
+
+
+def test_times_are_only_in_the_costs(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str], table: Table
+) -> None:
+    spec = parse_spec(document)
+    costs = build_costs(records, spec, labels)
+    doodl = costs.blocks[0].rows[2].cells
+    assert [cell.estimate.value for cell in doodl[1:]] == [2000.0, 50.0, 903.0]
+    assert doodl[0].estimate.n == 39
+    assert build_table(records.assign(seconds=99.0, peak_memory_mb=1.0), spec, labels) == table
+    assert build_costs(records.assign(seconds=99.0), spec, labels) != costs
+
+
+@pytest.mark.parametrize(
+    ("suite", "size", "start"),
+    [
+        ("embedded", "paper", "Not the paper's setting: real measurements of small models"),
+        ("random", "paper", "Not the paper's setting: networks with random weights"),
+        ("full", "small", "Not the paper's setting: the paper's models at size small"),
+        ("full", "paper", ""),
+    ],
+)
+def test_only_the_full_suite_at_paper_size_is_the_papers_setting(
+    records: pd.DataFrame, document: dict[str, Any], suite: str, size: str, start: str
+) -> None:
+    table = build_table(records, parse_spec(document), {"suite": suite, "size": size})
+    assert table.warning.startswith(start)
+    assert bool(table.warning) == bool(start)
+    assert table.setting == f"suite {suite}, size {size}"
+
+
+def test_reservations_are_marked(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str]
+) -> None:
+    notes = {"clip_score": "shares a network with the guiding loss"}
+    table = build_table(records, parse_spec(document), labels, notes)
+    assert table.columns[0].marks == "primary, †"
+    assert table.columns[1].marks == ""
+    assert "† CLIP score: shares a network with the guiding loss" in table.notes
+
+
+def test_bad_input_is_refused(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str]
+) -> None:
+    spec = parse_spec(document)
+    with pytest.raises(ConfigError, match="'suite' is missing"):
+        build_table(records, spec, {"size": "small"})
+    with pytest.raises(DataError, match="no column prompt"):
+        build_table(records.drop(columns="prompt"), spec, labels)
+    with pytest.raises(DataError, match="status: received running"):
+        build_table(records.assign(status="running"), spec, labels)
+    with pytest.raises(DataError, match="stored more than once"):
+        build_table(pd.concat([records, records.iloc[:1]]), spec, labels)
