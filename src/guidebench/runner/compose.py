@@ -64,22 +64,21 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         if key in groups and f"'{key}/{chosen}'" in message:
             near = f"{suggestion(chosen, groups[key])}allowed: {', '.join(groups[key])}"
         elif re.search(rf"Could not override '{re.escape(key)}'|Key '{re.escape(key)}'", message):
-            near = suggestion(key, [*schema.RunConfig.__dataclass_fields__, *groups]) + _siblings(key)
+            near = _siblings(key)
         if near:
-            return f"{override.input_line}: {message.splitlines()[0]}; {near}"
+            return f"{override.input_line}: {message.splitlines()[0].rstrip('.')}; {near}"
     return message
 
 
 def _siblings(key: str) -> str:
-    """What stands beside a dotted key in the default configuration."""
-    parent = key.rpartition(".")[0]
-    if not parent:
-        return ""
-    node = OmegaConf.select(compose_config([]), parent)
+    """What stands beside a key in the default configuration, the nearest first."""
+    parent, _, name = key.rpartition(".")
+    config = compose_config([])
+    node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig):
         return ""
-    names = [str(name) for name in node]
-    return f"{suggestion(key.rpartition('.')[2], names)}{parent} has {', '.join(names)} by default"
+    names = [str(sibling) for sibling in node if sibling != "_target_"]
+    return f"{suggestion(name, names)}{parent or 'the configuration'} has {', '.join(names)}"
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:

@@ -30,6 +30,7 @@ class RunConfig:
     seed: int = 0
     n_steps: int = MISSING
     n_opt: int = MISSING
+    gradient_clip: float = MISSING
     cfg_scale: float = MISSING
     strength: dict[str, float] = MISSING
     batch_size: int = MISSING
