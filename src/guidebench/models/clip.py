@@ -220,7 +220,7 @@ def _load(clip: CLIP) -> _Network:
 def _local_config(directory: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((directory / _CONFIG).read_text(encoding="utf-8"))
-        return config["model_cfg"]  # type: ignore[no-any-return]
+        return config["model_cfg"]
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(
             f"{directory / _CONFIG} is missing or is not an open_clip config with a 'model_cfg': {error}."
