@@ -14,7 +14,7 @@ API:
     times = sampler.times(schedule)                        the grid, N + 1 explicit times
     chain = sampler.chain(schedule)                        or sampler.chain(schedule, times=times[10:]): a sub-chain
     state = chain.init(schedule.prior_std * z)             z standard normal, (b, ...)
-    state = sample(chain, eps_model, state, cond=cond, noises=draw_noises(chain, lambda: streams.normal(shape, SAMPLER)))
+    state = sample(chain, eps_model, state, cond=cond, noises=draw_noises(chain, draw))  # draw() -> normal (b, ...)
     x_0 = chain.output(state)                              EDICT: `state` is the pair (x, y)
     state_T = invert(chain, eps_model, chain.init(x_0))    EDICT: exact inversion
     sampler.chain(schedule, times=times[::-1])             DDIM, DPM-Solver: approximate inversion, run with `sample`
