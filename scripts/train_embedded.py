@@ -130,7 +130,7 @@ def _token_targets(description: scenes_captions.Description) -> np.ndarray:
 
 
 def _render_range(split: str, start: int, stop: int) -> dict[str, np.ndarray]:
-    ids = {word: index for word, index in build_tokenizer().get_vocab().items()}
+    ids = build_tokenizer().get_vocab()
     columns: dict[str, list[np.ndarray]] = {
         name: [] for name in ("images", "scene_facts", "tokens", "caption_facts", "targets")
     }
@@ -534,22 +534,26 @@ def train_text_encoder(config: DictConfig) -> CLIPTextModel:
 
 
 def build_unet(config: DictConfig, text_width: int) -> UNet2DConditionModel:
-    """Return the untrained U-Net for 16x16x4 latents; cross-attention below full resolution."""
-    levels = len(config.channels)
+    """Return the untrained U-Net for 16x16x4 latents.
+
+    Besides cross-attention, the pooled text is added to the time embedding, which teaches colours early.
+    """
+    down = tuple("CrossAttnDownBlock2D" if cross else "DownBlock2D" for cross in config.cross_attention)
+    up = tuple("CrossAttnUpBlock2D" if cross else "UpBlock2D" for cross in reversed(config.cross_attention))
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=4,
         out_channels=4,
         block_out_channels=tuple(config.channels),
         layers_per_block=config.layers,
-        down_block_types=("DownBlock2D", *["CrossAttnDownBlock2D"] * (levels - 1)),
-        up_block_types=(*["CrossAttnUpBlock2D"] * (levels - 1), "UpBlock2D"),
+        down_block_types=down,
+        up_block_types=up,
         cross_attention_dim=text_width,
         attention_head_dim=config.heads,
         norm_num_groups=config.groups,
         resnet_time_scale_shift="scale_shift",
         addition_embed_type="text",
-        addition_embed_type_num_heads=4,
+        addition_embed_type_num_heads=config.heads,
     )
 
 
@@ -587,7 +591,6 @@ def train_text_to_image(config: DictConfig) -> None:
     alphas = scheduler.alphas_cumprod.to(DEVICE)
     unet = build_unet(config.unet, config.text_encoder.width)
     trainer = Trainer("unet", unet, config)
-    forward = torch.compile(unet) if config.get("compile") else unet
 
     def loss(generator: torch.Generator) -> Tensor:
         size = config.batch_size
@@ -604,7 +607,7 @@ def train_text_to_image(config: DictConfig) -> None:
         times = (1000 * slices).long().clamp(max=999).to(DEVICE)
         alpha = alphas[times].view(-1, 1, 1, 1)
         noisy = alpha.sqrt() * clean + (1.0 - alpha).sqrt() * noise
-        predicted = forward(noisy, times, hidden).sample.float()
+        predicted = unet(noisy, times, hidden).sample.float()
         snr = (alpha / (1.0 - alpha)).flatten()
         weight = snr.clamp(max=config.min_snr) / snr
         return (weight * ((predicted - noise) ** 2).mean(dim=(1, 2, 3))).mean()
@@ -761,7 +764,8 @@ def _report_clip(name: str, data: dict[str, np.ndarray]) -> None:
     hits = 0
     groups = list(_distinct_captions(data["tokens"][:, 0], size=100))[:5]
     for rows in groups:
-        seen = clip.encode_image(((to_tensor(data["images"][rows]) + 1) / 2 - mean) / std, normalize=True)
+        images = F.adaptive_avg_pool2d(to_tensor(data["images"][rows]), clip.visual.image_size)
+        seen = clip.encode_image(((images + 1) / 2 - mean) / std, normalize=True)
         tokens = torch.from_numpy(data["tokens"][rows, 0].astype(np.int64)).to(DEVICE)
         said = clip.encode_text(tokens, normalize=True)
         hits += int(((seen @ said.T).argmax(1).cpu() == torch.arange(len(rows))).sum())
@@ -788,7 +792,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="key=value, over conf/train/MODEL.yaml")
     arguments = parser.parse_args()
     if arguments.model == "report":
-        report(**{key: value for key, value in OmegaConf.from_dotlist(arguments.overrides).items()})
+        report(**{str(key): value for key, value in OmegaConf.from_dotlist(arguments.overrides).items()})
         return
     for name in MODELS if arguments.model == "all" else [arguments.model]:
         config = OmegaConf.load(ROOT / "conf" / "train" / f"{name}.yaml")

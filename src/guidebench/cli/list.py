@@ -15,7 +15,20 @@ from guidebench.runner.compose import shipped
 from guidebench.runner.suggest import suggestion
 from guidebench.runner.sweeps import load, table_names
 
-GROUPS = ("method", "loss", "gradient", "sampler", "model", "clip", "dataset", "metric", "suite", "size", "experiment", "logger")
+GROUPS = (
+    "method",
+    "loss",
+    "gradient",
+    "sampler",
+    "model",
+    "clip",
+    "dataset",
+    "metric",
+    "suite",
+    "size",
+    "experiment",
+    "logger",
+)
 
 
 @dataclass(frozen=True)
@@ -35,11 +48,17 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="guidebench list", description="What can be composed, by group.")
     parser.add_argument("group", nargs="?", help=f"one of {', '.join(kinds)}; all without it")
     arguments = parser.parse_args(argv)
-    group = arguments.group.removesuffix("s") if arguments.group not in kinds and arguments.group else arguments.group
+    group = (
+        arguments.group.removesuffix("s")
+        if arguments.group not in kinds and arguments.group
+        else arguments.group
+    )
     if group == "losse":
         group = "loss"
     if group is not None and group not in kinds:
-        parser.error(f"no group {arguments.group!r}; {suggestion(arguments.group, kinds)}there are {', '.join(kinds)}")
+        parser.error(
+            f"no group {arguments.group!r}; {suggestion(arguments.group, kinds)}there are {', '.join(kinds)}"
+        )
     console = Console()
     for kind in [group] if group else kinds:
         console.print(_rendered(kind, tables() if kind == "table" else entries(kind)))
@@ -54,12 +73,15 @@ def entries(group: str) -> list[Entry]:
         text = path.read_text(encoding="utf-8")
         node = _with_defaults(yaml.safe_load(text) or {}, root)
         about = _about_class(node["_target_"]) if "_target_" in node else {}
-        first = text.splitlines()[0] if text.startswith("#") and "@package" not in text.splitlines()[0] else ""
+        first = (
+            text.splitlines()[0] if text.startswith("#") and "@package" not in text.splitlines()[0] else ""
+        )
         comments = [line for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
         found.append(
             Entry(
                 name=path.relative_to(root).with_suffix("").as_posix(),
-                summary=(first or (comments[0] if comments and not about else "")).lstrip("# ") or about.get("summary", ""),
+                summary=(first or (comments[0] if comments and not about else "")).lstrip("# ")
+                or about.get("summary", ""),
                 paper=about.get("paper", ""),
                 weights=_weights(node),
                 handles=", ".join(about.get("handles", ())),
@@ -82,7 +104,9 @@ def _with_defaults(node: dict[str, Any], root: Path) -> dict[str, Any]:
     merged: dict[str, Any] = {}
     for base in node.pop("defaults", []):
         if isinstance(base, str) and base != "_self_" and (root / f"{base}.yaml").is_file():
-            merged |= _with_defaults(yaml.safe_load((root / f"{base}.yaml").read_text(encoding="utf-8")), root)
+            merged |= _with_defaults(
+                yaml.safe_load((root / f"{base}.yaml").read_text(encoding="utf-8")), root
+            )
     return merged | node
 
 
@@ -104,7 +128,11 @@ def _literals(cls: ast.ClassDef) -> dict[str, Any]:
     for statement in cls.body:
         if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
             name, value = statement.targets[0].id, statement.value
-        elif isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value:
+        elif (
+            isinstance(statement, ast.AnnAssign)
+            and isinstance(statement.target, ast.Name)
+            and statement.value
+        ):
             name, value = statement.target.id, statement.value
         else:
             continue

@@ -43,7 +43,10 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         from guidebench.runner.suggest import suggestion
 
-        print(f"guidebench: no command {name!r}; {suggestion(name, COMMANDS)}there are {', '.join(COMMANDS)}", file=sys.stderr)
+        print(
+            f"guidebench: no command {name!r}; {suggestion(name, COMMANDS)}there are {', '.join(COMMANDS)}",
+            file=sys.stderr,
+        )
         return 2
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
@@ -52,5 +55,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"guidebench {name}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"guidebench {name}: interrupted; what is stored stays, the same command goes on from there", file=sys.stderr)
+        print(
+            f"guidebench {name}: interrupted; what is stored stays, the same command goes on from there",
+            file=sys.stderr,
+        )
         return 130

@@ -27,7 +27,12 @@ def main(argv: list[str]) -> int:
         description="Compose and check every job, say what is stored, and estimate time and memory by a short probe "
         "(of the architecture with random weights where the weights would have to be downloaded). Nothing is written.",
     )
-    parser.add_argument("arguments", nargs="*", metavar="PAPER/NAME | key=value", help="a table, or a job or sweep as for `run`")
+    parser.add_argument(
+        "arguments",
+        nargs="*",
+        metavar="PAPER/NAME | key=value",
+        help="a table, or a job or sweep as for `run`",
+    )
     parser.add_argument("--no-probe", action="store_true", help="do not load a model; no time and memory")
     arguments = parser.parse_intermixed_args(argv)
     names = [a for a in arguments.arguments if "=" not in a]
@@ -68,7 +73,15 @@ def _print(jobs: Sequence[SweptJob], probe: bool) -> None:
     experiments = [Experiment(swept.job) for swept in jobs]
     measured = _probe(jobs[-1].job) if probe else None
     table = Table(title=f"{len(jobs)} jobs, all valid")
-    for name in ("method", "seed", "samples", "stored", "forwards/sample", "backwards/sample", "estimated time"):
+    for name in (
+        "method",
+        "seed",
+        "samples",
+        "stored",
+        "forwards/sample",
+        "backwards/sample",
+        "estimated time",
+    ):
         table.add_column(name, justify="left" if name == "method" else "right")
     total_evaluations, total_seconds, total_missing = 0, 0.0, 0
     for swept, experiment in zip(jobs, experiments, strict=True):
@@ -126,7 +139,11 @@ def _probe(job: Job) -> Probe:
     if device.type == "cuda":
         memory = torch.cuda.max_memory_allocated(device) / 1e9
     else:
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
+        memory = (
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            * (1 if sys.platform == "darwin" else 1024)
+            / 1e9
+        )
     return Probe(forward / size, backward / size, overhead / size, memory, hub)
 
 
@@ -149,7 +166,11 @@ def _timings(setup: Setup, problems: Sequence[TextToImage]) -> tuple[float, floa
         torch.autograd.grad(objective(setup.model.decode(leaf)).sum(), leaf)
         if x_T.is_cuda:
             torch.cuda.synchronize(x_T.device)
-        spent = forwarded - start, differentiated - forwarded - (forwarded - start), time.perf_counter() - differentiated
+        spent = (
+            forwarded - start,
+            differentiated - forwarded - (forwarded - start),
+            time.perf_counter() - differentiated,
+        )
         best = [min(a, b) for a, b in zip(best, spent, strict=True)]
     return best[0], max(best[1], 0.0), best[2]
 

@@ -22,6 +22,7 @@ class GenerationProgress:
         self._samples = sum(n for n, _ in work)
         self._done = self._failed = self._nfe = 0
         self._seconds = 0.0
+        self._cost = Cost()
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -35,8 +36,9 @@ class GenerationProgress:
         total = sum(n * _weight(cost) for n, cost in work)
         self._task = self._bar.add_task("generating", total=total, counts=f"0/{self._samples} images")
 
-    def describe(self, text: str) -> None:
-        """Say what is under way."""
+    def job(self, text: str, cost: Cost) -> None:
+        """Say which job is under way, and what each of its samples was announced to cost."""
+        self._cost = cost
         self._bar.update(self._task, description=text)
 
     def advance(self, records: Sequence[Record]) -> None:
@@ -49,8 +51,7 @@ class GenerationProgress:
             f"{self._done}/{self._samples} images, {self._seconds / self._done:.2f} s/image, "
             f"{self._nfe} network evaluations, {self._failed} failed"
         )
-        advance = sum(_weight(Cost(record.nfe_fwd, record.nfe_bwd)) for record in records)
-        self._bar.update(self._task, advance=advance, counts=counts)
+        self._bar.update(self._task, advance=len(records) * _weight(self._cost), counts=counts)
 
     def __enter__(self) -> "GenerationProgress":
         self._bar.start()

@@ -21,7 +21,9 @@ def main(argv: list[str]) -> int:
     """Hydra's flags and overrides as they are; overrides are checked, with suggestions, before any job starts."""
     schema.register()
     overrides = [a for a in argv if "=" in a and not a.startswith("-")]
-    if not any(a.startswith(("--hydra-help", "--info", "-sc", "--shell-completion", "--help", "-h")) for a in argv):
+    if not any(
+        a.startswith(("--hydra-help", "--info", "-sc", "--shell-completion", "--help", "-h")) for a in argv
+    ):
         sweep = {"-m", "--multirun"} & set(argv)
         for job in expand(overrides) if sweep else [overrides]:
             compose_config([o for o in job if not o.startswith("hydra.")])
@@ -57,7 +59,7 @@ def _run(cfg: DictConfig) -> None:
     choice = HydraConfig.get().runtime.choices["method"]
     if missing:
         with GenerationProgress(console, [(missing, experiment.cost())]) as progress:
-            progress.describe(f"{choice} seed {job.config['seed']}")
+            progress.job(f"{choice} seed {job.config['seed']}", experiment.cost())
             experiment.run(progress.advance)
     records = frame(experiment, evaluate(experiment), method=choice)
     root = Path(job.config["paths"]["results"]) / "runs"
@@ -65,4 +67,6 @@ def _run(cfg: DictConfig) -> None:
     failed = int((records["status"] == "failed").sum())
     metrics = "".join(f", {name} {records[name].mean():.4g}" for name in job.config["metrics"])
     where = root / "samples" / experiment.config_hash
-    console.print(f"{choice} seed {job.config['seed']}: {len(records)} samples, {failed} failed{metrics}; in {where}")
+    console.print(
+        f"{choice} seed {job.config['seed']}: {len(records)} samples, {failed} failed{metrics}; in {where}"
+    )

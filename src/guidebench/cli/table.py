@@ -62,8 +62,8 @@ def run_missing(jobs: Sequence[SweptJob], console: Console) -> int:
     failures = 0
     work = [(sum(len(b.problems) for b in e.missing()), e.cost()) for _, e in pending]
     with GenerationProgress(console, work) as progress:
-        for swept, experiment in pending:
-            progress.describe(f"{swept.choice('method')} seed {swept.choice('seed')}")
+        for (swept, experiment), (_, cost) in zip(pending, work, strict=True):
+            progress.job(f"{swept.choice('method')} seed {swept.choice('seed')}", cost)
             try:
                 experiment.run(progress.advance)
             except Exception as error:
@@ -72,7 +72,9 @@ def run_missing(jobs: Sequence[SweptJob], console: Console) -> int:
                 folder.mkdir(parents=True, exist_ok=True)
                 log = folder / f"{experiment.config_hash}_s{experiment.job.config['seed']}.log"
                 log.write_text(f"{swept.name}\n{traceback.format_exc()}")
-                _log.error("%s failed (%s: %s); traceback in %s", swept.name, type(error).__name__, error, log)
+                _log.error(
+                    "%s failed (%s: %s); traceback in %s", swept.name, type(error).__name__, error, log
+                )
     return failures
 
 
@@ -98,12 +100,14 @@ def write(
     spec = dataclasses.replace(
         spec,
         metrics=tuple(
-            dataclasses.replace(m, protocol=metrics[m.name].protocol) for m in spec.metrics if m.name in metrics
+            dataclasses.replace(m, protocol=metrics[m.name].protocol)
+            for m in spec.metrics
+            if m.name in metrics
         ),
         comparisons=tuple(c for c in spec.comparisons if c.metric in metrics),
     )
     shared = Experiment(jobs[0].job).shared_networks
-    notes = {metric: "shares its network with the guiding loss" for metric in shared}
+    notes = dict.fromkeys(shared, "shares its network with the guiding loss")
     labels = {"suite": config["suite"], "size": config["size"], **_labels(jobs)}
     table, costs = build_table(records, spec, labels, notes), build_costs(records, spec, labels)
     console.print(to_console(table), to_console(costs))

@@ -31,7 +31,10 @@ class RandomStreams:
     """
 
     def __init__(
-        self, problems: Sequence[Problem], device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+        self,
+        problems: Sequence[Problem],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self._keys = [(p.seed, p.case_id) for p in problems]
         self._generators: dict[str, list[torch.Generator]] = {}

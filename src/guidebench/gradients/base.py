@@ -5,7 +5,7 @@
 API:
     objective(final_state) -> (b,)      e.g. lambda s: loss(decode(s[0])); DOODL: the sum over both members of EDICT
     .value (b,), .state                 losses and the end of the chain (detached)
-    .state_grad                          d value / d state, a tuple like the initial state; for x_T of EDICT add its members
+    .state_grad                          d value / d state, like the initial state; for x_T of EDICT add its members
     .cond_grad                           like `cond`, where it requires grad (one tensor, or one per stage)
     .params_grad                         like `params`; pass the tensors you want, nothing else is ever differentiated
     .noises_grad                         like `noises`, for the entries that require grad
@@ -16,7 +16,9 @@ Gradients are those of value.sum(), so row i of a per-sample quantity depends on
 Freeze the network (`requires_grad_(False)`, eval mode) before the call; a strategy never touches `.grad` fields.
 """
 
+import math
 from abc import ABC, abstractmethod
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -25,6 +27,8 @@ import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
+from guidebench.diffusion.grids import Grid, check_times
+from guidebench.errors import ConfigError
 from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State
 
 Objective = Callable[[State], Tensor]
@@ -111,3 +115,51 @@ def value_and_cotangent(objective: Objective, final: State) -> tuple[Tensor, Sta
     return value.detach(), tuple(
         torch.zeros_like(s) if g is None else g for g, s in zip(grads, leaves, strict=True)
     )
+
+
+def adjoint_nodes(chain: Chain, grid: Grid | None, n_steps: int | None) -> tuple[float, ...]:
+    """Nodes of a continuous adjoint, least noisy first: the sampling times, or M + 1 others with the same ends.
+
+    Args:
+        chain: the sampling chain.
+        grid: placement of the nodes; None = the sampling times.
+        n_steps: M; None = as many as the sampling steps.
+
+    Raises:
+        ConfigError: the chain takes several evaluations per step or ends at clean data, or the ends differ.
+    """
+    n = len(chain.times) - 1
+    if chain.n_stages != n:
+        raise ConfigError(
+            f"gradient: a continuous adjoint needs a sampler of one evaluation per step, got {type(chain).__name__} "
+            f"with {chain.n_stages} for {n} steps; choose sampler=ddim or dpm_solver, or gradient=checkpointed"
+        )
+    if chain.times[-1] == chain.schedule.t_clean:
+        raise ConfigError(
+            "gradient: a continuous adjoint starts where sampling ends, and no network is defined at clean data; set "
+            "sampler.grid.final=t_min"
+        )
+    if grid is None:
+        if n_steps not in (None, n):
+            raise ConfigError(
+                f"gradient.n_steps: got {n_steps} for {n} sampling steps; give gradient.grid to place them"
+            )
+        return chain.times[::-1]
+    nodes = check_times([_snapped(chain, t) for t in grid(chain.schedule, n if n_steps is None else n_steps)])[::-1]
+    if (nodes[0], nodes[-1]) != (chain.times[-1], chain.times[0]):
+        raise ConfigError(
+            f"gradient.grid: its nodes run from {nodes[0]:g} to {nodes[-1]:g} and sampling from {chain.times[0]:g} to "
+            f"{chain.times[-1]:g}; both need the same ends"
+        )
+    return nodes
+
+
+def stage_at(chain: Chain, t: float) -> int:
+    """The stage whose conditioning governs time t: the one that starts at t or last before it; the last at the end."""
+    return min(bisect_right(chain.times, -t, key=lambda s: -s), chain.n_stages) - 1
+
+
+def _snapped(chain: Chain, t: float) -> float:
+    """The sampling time that t is but for rounding, or t."""
+    nearest = min(chain.times, key=lambda s: abs(s - t))
+    return nearest if math.isclose(nearest, t, rel_tol=1e-9) else t

@@ -18,7 +18,7 @@ class Unguided(Method):
     needs_loss = False
 
     @torch.no_grad()
-    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:  # noqa: D102
+    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
         cond = setup.model.condition([p.prompt for p in problems])
         finite = FiniteCheck()
@@ -33,5 +33,5 @@ class Unguided(Method):
         x0 = chain.output(state)
         return Generation(decoded(setup.model, x0), x0, guided.cost, failures=finite.failures)
 
-    def cost(self, setup: Setup) -> Cost:  # noqa: D102
+    def cost(self, setup: Setup) -> Cost:
         return Cost(nfe_fwd=setup.rows * setup.chain().n_stages)

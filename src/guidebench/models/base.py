@@ -45,7 +45,10 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
-        """Noise prediction eps_hat(x_t, t, cond), (b, ...), float32; differentiable in x_t and cond. One network row per sample."""
+        """Noise prediction eps_hat(x_t, t, cond), (b, ...), float32; differentiable in x_t and cond.
+
+        Cost: one network row per sample.
+        """
 
     @abstractmethod
     def decode(self, x0: Tensor) -> Tensor:
@@ -88,7 +91,9 @@ class Guided:
             return self.branch(x_t, t, self.null.expand(len(x_t), *self.null.shape[1:]))
         if self.cfg_scale == 1:
             return self.branch(x_t, t, cond)
-        eps_uncond, eps_cond = self._both(torch.cat([x_t, x_t]), t, torch.cat([self.null.expand_as(cond), cond])).chunk(2)
+        eps_uncond, eps_cond = self._both(
+            torch.cat([x_t, x_t]), t, torch.cat([self.null.expand_as(cond), cond])
+        ).chunk(2)
         return torch.lerp(eps_uncond, eps_cond, self.cfg_scale)
 
     def branch(self, x_t: Tensor, t: float, cond: Tensor) -> Tensor:

@@ -14,7 +14,10 @@ from guidebench.models.base import DiffusionModel
 from guidebench.models.weights import digest, resolve
 
 _PARTS = ("unet", "vae", "text_encoder")
-_SCHEDULER_DEFAULTS = {"prediction_type": "epsilon", "num_train_timesteps": 1000}  # of older scheduler configs
+_SCHEDULER_DEFAULTS = {
+    "prediction_type": "epsilon",
+    "num_train_timesteps": 1000,
+}  # of older scheduler configs
 
 
 class LatentDiffusion(DiffusionModel):
@@ -53,14 +56,14 @@ class LatentDiffusion(DiffusionModel):
 
     # -- loading ---------------------------------------------------------------------------------------------------
 
-    def fingerprint(self) -> str:  # noqa: D102
+    def fingerprint(self) -> str:
         if self.random_weights:
             return "random weights, seed 0"
         if self.revision:
             return f"{self.source}@{self.revision}"
         return digest(resolve(self.source))
 
-    def load(self, device: torch.device | str) -> None:  # noqa: D102
+    def load(self, device: torch.device | str) -> None:
         if not self._parts:
             self._parts = self._random() if self.random_weights else self._pretrained()
             for name in _PARTS:
@@ -89,8 +92,8 @@ class LatentDiffusion(DiffusionModel):
             raise WeightsError(
                 f"model.source: cannot load {self.source!r}"
                 + (f" (revision {self.revision})" if self.revision else "")
-                + f": {type(error).__name__}: {error}\nA directory must hold unet/, vae/, text_encoder/, tokenizer/ and "
-                "scheduler/ in the diffusers layout as safetensors; a hub id needs a network connection or a cached "
+                + f": {type(error).__name__}: {error}\nA directory must hold unet/, vae/, text_encoder/, tokenizer/ "
+                "and scheduler/ in the diffusers layout as safetensors; a hub id needs a network connection or a cached "
                 "copy. suite=random runs the same architecture without weights."
             ) from error
         if info["missing_keys"]:
@@ -113,7 +116,9 @@ class LatentDiffusion(DiffusionModel):
         from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
         if self._architecture is None:
-            raise WeightsError("model.architecture: needed for random weights, but null; give the four configs")
+            raise WeightsError(
+                "model.architecture: needed for random weights, but null; give the four configs"
+            )
         config = self._architecture
         bpe = SimpleTokenizer()
         with torch.random.fork_rng(devices=[]):
@@ -144,17 +149,18 @@ class LatentDiffusion(DiffusionModel):
         return {name: self._part(name) for name in _PARTS}
 
     @property
-    def device(self) -> torch.device:  # noqa: D102
+    def device(self) -> torch.device:
         return self._device
 
     @cached_property
-    def schedule(self) -> NoiseSchedule:  # type: ignore[override]
+    def schedule(self) -> NoiseSchedule:
         """The checkpoint's schedule; needs no weights where the configuration or the directory tells it."""
         config = self._scheduler_config
         kind = {"scaled_linear": ScaledLinear, "linear": Linear}.get(config["beta_schedule"])
         if kind is None:
             raise WeightsError(
-                f"model.source: {self.source!r} has beta_schedule {config['beta_schedule']!r}; allowed: scaled_linear, linear"
+                f"model.source: {self.source!r} has beta_schedule {config['beta_schedule']!r}; "
+                "allowed: scaled_linear, linear"
             )
         return kind(config["num_train_timesteps"], config["beta_start"], config["beta_end"])
 
@@ -163,11 +169,13 @@ class LatentDiffusion(DiffusionModel):
         """Read from the configuration or the directory; `load` checks that a hub's checkpoint says the same."""
         if self._architecture is not None:
             return self._architecture["scheduler"]
-        config: dict[str, Any] = json.loads((resolve(self.source) / "scheduler/scheduler_config.json").read_text())
+        config: dict[str, Any] = json.loads(
+            (resolve(self.source) / "scheduler/scheduler_config.json").read_text()
+        )
         return config
 
     @property
-    def sample_shape(self) -> tuple[int, ...]:  # noqa: D102
+    def sample_shape(self) -> tuple[int, ...]:
         config = self._part("unet").config
         return config.in_channels, config.sample_size, config.sample_size
 
@@ -184,17 +192,19 @@ class LatentDiffusion(DiffusionModel):
         )
         return self._part("text_encoder")(tokens.input_ids.to(self._device)).last_hidden_state.float()
 
-    def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:  # noqa: D102
+    def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
         """See `DiffusionModel.eps`; v-prediction checkpoints are converted: eps = alpha_t v + sigma_t x_t."""
         if cond is None:
             cond = self.condition([""]).expand(len(x_t), -1, -1)
         time = torch.as_tensor(t, device=self._device)
-        raw = self._part("unet")(x_t.to(self._dtype), time, cond.to(self._dtype), return_dict=False)[0].float()
+        raw = self._part("unet")(x_t.to(self._dtype), time, cond.to(self._dtype), return_dict=False)[
+            0
+        ].float()
         if self._scheduler_config["prediction_type"] == "v_prediction":
             return self.schedule.alpha(t) * raw + self.schedule.sigma(t) * x_t
         return raw
 
-    def decode(self, x0: Tensor) -> Tensor:  # noqa: D102
+    def decode(self, x0: Tensor) -> Tensor:
         vae = self._part("vae")
         pixels = vae.decode(x0.to(self._dtype) / vae.config.scaling_factor, return_dict=False)[0]
         return pixels.float() / 2 + 0.5

@@ -20,7 +20,17 @@ COMPONENTS = ("model", "dataset", "loss", "sampler", "method", "gradient", "logg
 
 _ALLOWED = tuple(
     f"guidebench.{layer}."
-    for layer in ("data", "diffusion", "gradients", "losses", "methods", "metrics", "models", "runner.loggers", "samplers")
+    for layer in (
+        "data",
+        "diffusion",
+        "gradients",
+        "losses",
+        "methods",
+        "metrics",
+        "models",
+        "runner.loggers",
+        "samplers",
+    )
 )
 _GENERATION = ("model", "loss", "sampler", "method", "gradient", "cfg_scale", "random_weights")
 """What a sample depends on beside its problem: the keys of its identity."""

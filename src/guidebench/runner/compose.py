@@ -23,7 +23,11 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 def shipped(name: str) -> Path:
     """The folder `conf` or `experiments`: of the checkout where there is one, else of the installed package."""
     checkout = _PACKAGE.parents[1] / name
-    return checkout if checkout.is_dir() and (_PACKAGE.parents[1] / "pyproject.toml").is_file() else _PACKAGE / name
+    return (
+        checkout
+        if checkout.is_dir() and (_PACKAGE.parents[1] / "pyproject.toml").is_file()
+        else _PACKAGE / name
+    )
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -56,7 +60,9 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
 def explain(error: Exception, overrides: Sequence[str]) -> str:
     """Hydra's error in one line, with the nearest allowed words."""
     message = str(error.__cause__ or error) if "Error merging override" in str(error) else str(error)
-    groups = {p.name: sorted(q.stem for q in p.glob("*.yaml")) for p in shipped("conf").iterdir() if p.is_dir()}
+    groups = {
+        p.name: sorted(q.stem for q in p.glob("*.yaml")) for p in shipped("conf").iterdir() if p.is_dir()
+    }
     for override in parse(overrides):
         key = override.key_or_group
         chosen = str(override.value()) if not override.is_sweep_override() else ""

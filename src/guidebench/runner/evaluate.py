@@ -44,7 +44,9 @@ def evaluate(experiment: Experiment) -> dict[str, dict[TextToImage, float]]:
         metric_hash = digest({"config": config["metrics"][name], "weights": metric.fingerprint()})
         values[name] = {}
         for batch in _stored_batches(experiment):
-            batch_hash = digest([[sample.record.files["image.png"], sample.record.problem] for sample in batch])
+            batch_hash = digest(
+                [[sample.record.files["image.png"], sample.record.problem] for sample in batch]
+            )
             measured = experiment.store.read_metric(metric_hash, batch_hash)
             if measured is None:
                 measured = _measure(metric, batch, device(config["device"]))
@@ -100,7 +102,9 @@ def _stored_batches(experiment: Experiment) -> Iterator[list[Sample]]:
 
 def _measure(metric: Metric, samples: Sequence[Sample], where: torch.device) -> list[float]:
     images = torch.stack([_read_image(sample.image) for sample in samples]).to(where)
-    return [float(value) for value in metric.evaluate(images, [sample.problem for sample in samples]).tolist()]
+    return [
+        float(value) for value in metric.evaluate(images, [sample.problem for sample in samples]).tolist()
+    ]
 
 
 def _read_image(path: Path) -> Tensor:

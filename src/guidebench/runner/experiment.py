@@ -16,7 +16,6 @@ import torch
 import guidebench
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
-from guidebench.models.base import DiffusionModel
 from guidebench.problems import TextToImage
 from guidebench.runner.build import Job, digest
 from guidebench.runner.compat import check_compatibility
@@ -111,7 +110,13 @@ class Experiment:
         return records
 
     def _record(
-        self, generation: Generation, row: int, problem: TextToImage, seconds: float, peak: float, device: torch.device
+        self,
+        generation: Generation,
+        row: int,
+        problem: TextToImage,
+        seconds: float,
+        peak: float,
+        device: torch.device,
     ) -> Record:
         failure = generation.failures.get(row)
         return Record(
@@ -122,13 +127,19 @@ class Experiment:
             nfe_bwd=generation.cost.nfe_bwd,
             seconds=round(seconds, 4),
             peak_memory_mb=round(peak, 1),
-            history={} if failure else {name: curve[row].tolist() for name, curve in generation.history.items()},
+            history={}
+            if failure
+            else {name: curve[row].tolist() for name, curve in generation.history.items()},
             environment=environment(device),
         )
 
     def _write(self, generation: Generation, row: int, problem: TextToImage, record: Record) -> None:
         ok = record.status == "ok"
-        image = (generation.images[row].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy() if ok else None
+        image = (
+            (generation.images[row].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
+            if ok
+            else None
+        )
         keep = ok and self.job.config["save_latents"]
         latents = generation.latents[row].cpu().numpy() if keep else None
         self.store.write(self.config_hash, self.generation_config, problem, record, image, latents)
@@ -138,7 +149,11 @@ class Experiment:
         if load:
             self.model.load(device(self.job.config["device"]))
         return Setup(
-            self.model, self.job.build("sampler"), self.loss, self.job.build("gradient"), self.job.config["cfg_scale"]
+            self.model,
+            self.job.build("sampler"),
+            self.loss,
+            self.job.build("gradient"),
+            self.job.config["cfg_scale"],
         )
 
     def cost(self) -> Cost:
@@ -166,7 +181,11 @@ def _shared_network(name: str, node: str) -> Any:
 @functools.lru_cache(maxsize=1)
 def environment(device: torch.device) -> dict[str, str]:
     """Versions and device of this process, kept with every sample."""
-    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    kind = (
+        torch.cuda.get_device_name(device)
+        if device.type == "cuda"
+        else f"CPU, {torch.get_num_threads()} threads"
+    )
     return {
         "guidebench": guidebench.__version__,
         "torch": torch.__version__,

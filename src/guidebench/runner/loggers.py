@@ -3,7 +3,7 @@
 import logging
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ class Logger(ABC):
 class NoLogger(Logger):
     """The store is enough."""
 
-    def log_job(self, config: dict[str, Any], records: pd.DataFrame, group: str, directory: Path) -> None:  # noqa: D102
+    def log_job(self, config: dict[str, Any], records: pd.DataFrame, group: str, directory: Path) -> None:
         pass
 
 
@@ -44,12 +44,12 @@ class WandbLogger(Logger):
             `<results>/runs/wandb`; `wandb sync` uploads them later.
     """
 
-    def __init__(self, project: str = "guidebench", mode: str | None = None) -> None:
+    def __init__(self, project: str = "guidebench", mode: Literal["online", "offline"] | None = None) -> None:
         if mode not in (None, "online", "offline"):
             raise ConfigError(f"logger.mode={mode!r}; allowed: 'online', 'offline' or null")
         self.project, self.mode = project, mode
 
-    def log_job(self, config: dict[str, Any], records: pd.DataFrame, group: str, directory: Path) -> None:  # noqa: D102
+    def log_job(self, config: dict[str, Any], records: pd.DataFrame, group: str, directory: Path) -> None:
         try:
             self._log_job(config, records, group, directory)
         except Exception as error:  # whatever the service does, the samples are safe in the store
@@ -74,6 +74,12 @@ class WandbLogger(Logger):
             run.summary["failures"] = int((records["status"] == "failed").sum())
             shown = records[records["status"] == "ok"].head(_IMAGES)
             images = [
-                wandb.Image(row.image, caption=f"{row.prompt} (seed {row.seed})") for row in shown.itertuples()
+                wandb.Image(row.image, caption=f"{row.prompt} (seed {row.seed})")
+                for row in shown.itertuples()
             ]
-            run.log({"images": images, "samples": wandb.Table(dataframe=records.drop(columns=["config", "image"]))})
+            run.log(
+                {
+                    "images": images,
+                    "samples": wandb.Table(dataframe=records.drop(columns=["config", "image"])),
+                }
+            )

@@ -1,4 +1,4 @@
-"""Types of the run-level configuration keys. Components stay free-form here; `build.check` holds them to their class."""
+"""Types of the run-level configuration keys. Components are free-form here; `build.check` holds them to their class."""
 
 from dataclasses import dataclass, field
 from typing import Any

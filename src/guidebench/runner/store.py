@@ -20,7 +20,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,7 +84,9 @@ class Store:
             StoreError: the case id is not a plain lower-case name.
         """
         if not _CASE_ID.fullmatch(problem.case_id):
-            raise StoreError(f"case id {problem.case_id!r}: allowed are lower-case letters, digits, '.', '_' and '-'")
+            raise StoreError(
+                f"case id {problem.case_id!r}: allowed are lower-case letters, digits, '.', '_' and '-'"
+            )
         identity = digest(dataclasses.asdict(problem))[:8]
         return self.root / "samples" / config_hash / f"{problem.case_id}_s{problem.seed}_{identity}"
 
@@ -147,7 +149,9 @@ class Store:
             for path in draft.iterdir():
                 _sync(path)
             if not (folder.parent / "config.json").exists():
-                write_atomically(folder.parent / "config.json", json.dumps(config, indent=1, sort_keys=True) + "\n")
+                write_atomically(
+                    folder.parent / "config.json", json.dumps(config, indent=1, sort_keys=True) + "\n"
+                )
             os.rename(draft, folder)
             _sync(folder.parent)
         except OSError:
@@ -159,10 +163,8 @@ class Store:
     def _quarantine(self, folder: Path) -> None:
         target = self.root / "quarantine" / f"{folder.parent.name}_{folder.name}_{uuid.uuid4().hex[:8]}"
         target.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with suppress(FileNotFoundError):  # another process has set it aside
             os.rename(folder, target)
-        except FileNotFoundError:
-            pass  # another process has set it aside
 
     # -- metrics ---------------------------------------------------------------------------------------------------
 
@@ -180,7 +182,9 @@ class Store:
     def write_metric(self, metric_hash: str, batch_hash: str, values: list[float]) -> None:
         """Store values of a metric, in the batch's order."""
         sealed = {"values": values, "sha256": _sha256(_canonical(values))}
-        write_atomically(self.root / "metrics" / metric_hash / f"{batch_hash}.json", json.dumps(sealed) + "\n")
+        write_atomically(
+            self.root / "metrics" / metric_hash / f"{batch_hash}.json", json.dumps(sealed) + "\n"
+        )
 
     # -- sharing the work ------------------------------------------------------------------------------------------
 

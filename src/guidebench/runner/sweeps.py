@@ -33,9 +33,10 @@ class SweptJob:
 
 
 def table_names() -> list[str]:
-    """Every table that can be made, as `paper/name`."""
+    """Every table that can be made, as `paper/name`; `paper.yaml` beside them holds the paper's own numbers."""
     root = shipped("experiments")
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*/*.yaml"))
+    found = (path for path in root.glob("*/*.yaml") if path.name != "paper.yaml")
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in found)
 
 
 def load(name: str) -> dict[str, Any]:
@@ -67,6 +68,8 @@ def jobs(document: dict[str, Any], overrides: Sequence[str]) -> list[SweptJob]:
     """
     size = next((str(o.value()) for o in parse(overrides) if o.key_or_group == "size"), DEFAULT_SIZE)
     if size not in document["sizes"]:
-        raise ConfigError(f"size={size}: {suggestion(size, document['sizes'])}allowed: {', '.join(document['sizes'])}")
+        raise ConfigError(
+            f"size={size}: {suggestion(size, document['sizes'])}allowed: {', '.join(document['sizes'])}"
+        )
     merged = merge(document["overrides"], [f"size={size}"], document["sizes"][size], overrides)
     return [SweptJob(Job.from_config(compose_config(job)), tuple(job)) for job in expand(merged)]

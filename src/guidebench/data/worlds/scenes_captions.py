@@ -21,10 +21,12 @@ RELATION_WORDS: dict[str, str] = {
     "under": "below",
 }
 PLURALS: dict[str, str] = {shape: shape + ("es" if shape == "cross" else "s") for shape in (*SHAPES, "shape")}
-SINGULAR: dict[str, str | None] = {shape: shape for shape in SHAPES} | {
-    plural: shape for shape, plural in PLURALS.items() if shape != "shape"
+SINGULAR: dict[str, str | None] = {
+    **{shape: shape for shape in SHAPES},
+    **{plural: shape for shape, plural in PLURALS.items() if shape != "shape"},
+    "shape": None,
+    "shapes": None,
 }
-SINGULAR |= {"shape": None, "shapes": None}
 
 VOCABULARY: tuple[str, ...] = tuple(
     sorted(

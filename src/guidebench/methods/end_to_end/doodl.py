@@ -77,7 +77,7 @@ class DOODL(Method):
     def _unguided(self) -> bool:
         return self.scale == 0 or self.n_opt == 0
 
-    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:  # noqa: D102
+    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:
         if self._unguided:
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
@@ -125,7 +125,9 @@ class DOODL(Method):
         grads = tuple(self.gradient_weight * g for g in grads)
         if self.tied:
             grads = _averaged(grads)
-        velocity = tuple(self.momentum * v + g.clamp(-self.clip, self.clip) for v, g in zip(velocity, grads, strict=True))
+        velocity = tuple(
+            self.momentum * v + g.clamp(-self.clip, self.clip) for v, g in zip(velocity, grads, strict=True)
+        )
         members = tuple(x - v + noise for x, v in zip(members, velocity, strict=True))
         if self.tied:
             members = _averaged(members)
@@ -133,7 +135,7 @@ class DOODL(Method):
             members = tuple(x * (r / _norm(x)) for x, r in zip(members, radius, strict=True))
         return members, velocity
 
-    def cost(self, setup: Setup) -> Cost:  # noqa: D102
+    def cost(self, setup: Setup) -> Cost:
         chain = setup.chain()
         if self._unguided:
             return Unguided().cost(setup)
@@ -143,7 +145,7 @@ class DOODL(Method):
             nfe_bwd=setup.rows * self.n_opt * once.nfe_bwd,
         )
 
-    def loss_evaluations(self, setup: Setup) -> int:  # noqa: D102
+    def loss_evaluations(self, setup: Setup) -> int:
         members = 2 if setup.sampler.is_reversible else 1
         return 0 if self._unguided else self.n_opt * members
 

@@ -49,7 +49,7 @@ class OneStep(Method):
     ) -> None:
         self.scale, self.estimate, self.variant = scale, estimate, variant
 
-    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:  # noqa: D102
+    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:
         if self.scale == 0:
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
@@ -98,11 +98,11 @@ class OneStep(Method):
         eps_cond, eps_uncond = (eps_seen, eps_other) if self.variant == "paper" else (eps_other, eps_seen)
         return torch.lerp(eps_uncond, eps_cond, guided.cfg_scale), loss.detach(), grad
 
-    def cost(self, setup: Setup) -> Cost:  # noqa: D102
+    def cost(self, setup: Setup) -> Cost:
         if self.scale == 0:
             return Unguided().cost(setup)
         stages = setup.chain().n_stages
         return Cost(nfe_fwd=2 * stages, nfe_bwd=stages)
 
-    def loss_evaluations(self, setup: Setup) -> int:  # noqa: D102
+    def loss_evaluations(self, setup: Setup) -> int:
         return setup.chain().n_stages if self.scale else 0
