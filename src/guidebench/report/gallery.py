@@ -35,16 +35,17 @@ def write_gallery(
     column: str = "method",
     order: Sequence[str] = (),
 ) -> Path:
-    """Writes the gallery to `path`: one file that opens from `file://` and needs nothing else but the original images.
+    """Writes the gallery to `path`: one file that opens from `file://` and loads nothing from elsewhere.
 
-    Thumbnails of at most 256 pixels are inside the page; each links to the stored file by its path relative to the
-    page. Rows are (case, seed), columns the values of `column`; where several configs share a value (a sweep over
-    another key), each gets a column of its own, named by its config hash.
+    Thumbnails of at most 256 pixels are inside the page; each links to the stored file by its path relative
+    to the page. Rows are (case, seed), columns the values of `column`; where several configs share a value (a
+    sweep over another key), each gets a column of its own, named by its config hash.
 
     Args:
-        records: one row per stored sample: `column`, `case_id`, `seed`, `category`, `prompt`, `status`, `failure`,
-            `image`, `config` (nested mapping), `config_hash`, one column per metric, and the costs `seconds`,
-            `peak_memory_mb`, `nfe_fwd`, `nfe_bwd`. Metrics and costs that are no column are shown as missing.
+        records: one row per stored sample: `column`, `case_id`, `seed`, `category`, `prompt`, `status`,
+            `failure`, `image`, `config` (nested mapping), `config_hash`, one column per metric, and the costs
+            `seconds`, `peak_memory_mb`, `nfe_fwd`, `nfe_bwd`. Metrics and costs that are no column are shown
+            as missing.
         path: the page to write.
         title: heading.
         metrics: name to "higher is better", in the order of display; the first is shown below each image.

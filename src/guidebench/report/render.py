@@ -96,7 +96,7 @@ def to_markdown(table: Table) -> str:
 
 
 def to_csv(table: Table) -> str:
-    """Tidy CSV: one line per value and per comparison, numbers with six significant digits, empty where missing."""
+    """Tidy CSV: one line per value and per comparison, six significant digits, empty where missing."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, CSV_FIELDS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -145,7 +145,7 @@ def to_csv(table: Table) -> str:
 
 
 def to_latex(table: Table) -> str:
-    """A LaTeX fragment for `\\input`; needs the packages booktabs and graphicx."""
+    """A LaTeX fragment to be read by `input`; needs the packages booktabs and graphicx."""
     lines = [
         "% needs \\usepackage{booktabs,graphicx}",
         "\\begin{table}",

@@ -117,7 +117,8 @@ def parse_spec(document: Mapping[str, Any]) -> TableSpec:
     """Checks a table's YAML, already loaded, and turns it into a `TableSpec`.
 
     Args:
-        document: plain mappings and lists; the schema is that of `TableSpec`, with `metrics` a mapping from name.
+        document: plain mappings and lists; the schema is that of `TableSpec`, with `metrics` a mapping from
+            name.
 
     Raises:
         ConfigError: a key is unknown or missing, or a name does not refer to a declared row or metric.

@@ -1,8 +1,9 @@
 """Means, paired comparisons and multiplicity control for samples that are clustered by prompt.
 
-Seeds of one prompt are not independent of each other, prompts are. So the prompt is the unit everywhere: values are
-averaged within each prompt first, and all intervals and tests are those of the `G` prompt means with `G - 1` degrees of
-freedom. With the same number of seeds for every prompt this equals the cluster-robust (CR1) regression on a constant.
+Seeds of one prompt are not independent of each other, prompts are. So the prompt is the unit everywhere:
+values are averaged within each prompt first, and all intervals and tests are those of the `G` prompt means
+with `G - 1` degrees of freedom. With the same number of seeds for every prompt this equals the cluster-robust
+(CR1) regression on a constant.
 """
 
 from __future__ import annotations
@@ -81,9 +82,9 @@ class HolmStep:
 def clustered_mean(values: npt.ArrayLike, clusters: Sequence[object], confidence: float = 0.95) -> Estimate:
     r"""Mean over prompts of the prompt means, with a t interval over prompts.
 
-    $\bar m \pm t_{G-1} \, s_m / \sqrt{G}$ for the $G$ prompt means $m_g$: every prompt has the same weight, however many
-    of its seeds failed. With one prompt, or without any spread between prompts (where the t interval would have width
-    zero and claim certainty), the interval is missing.
+    $\bar m \pm t_{G-1} \, s_m / \sqrt{G}$ for the $G$ prompt means $m_g$: every prompt has the same weight,
+    however many of its seeds failed. With one prompt, or without any spread between prompts (where the t
+    interval would have width zero and claim certainty), the interval is missing.
 
     Args:
         values: `(n,)` numbers; those that are not finite are left out.
@@ -100,8 +101,8 @@ def pair(treatment: pd.DataFrame, control: pd.DataFrame, metric: str, cluster_by
     """Matches two configurations on (case_id, seed) and averages within prompts.
 
     Args:
-        treatment: records of the row of interest, each (case_id, seed) once: `case_id`, `seed`, `status`, `cluster_by`
-            and `metric`.
+        treatment: records of the row of interest, each (case_id, seed) once: `case_id`, `seed`, `status`,
+            `cluster_by` and `metric`.
         control: records of the row it is compared with, same columns.
         metric: column to compare; only finite values of records with status "ok" count.
         cluster_by: column that names the prompt.
@@ -137,12 +138,13 @@ def paired_difference(pairs: Pairs, confidence: float = 0.95) -> Estimate:
 
 
 def relative_change(pairs: Pairs, confidence: float = 0.95) -> Estimate:
-    r"""Relative change in percent, the ratio of means $100 (\bar a - \bar b) / |\bar b|$, with Fieller's interval.
+    r"""Relative change in percent, $100 (\bar a - \bar b) / |\bar b|$, with Fieller's interval for the ratio.
 
-    Fieller's interval holds every ratio $\theta$ that the paired t test of $d_g - \theta |b_g|$ does not reject. So it
-    contains zero exactly when the paired t test of `paired_p_value` does not reject, at every level; neither the delta
-    method nor a bootstrap has that property, and it is exact for normal prompt means. Where the reference is not
-    clearly different from zero the set is unbounded, and the interval is missing.
+    Fieller's interval holds every ratio $\theta$ that the paired t test of $d_g - \theta |b_g|$ does not
+    reject. So it contains zero exactly when the paired t test of `paired_p_value` does not reject, at every
+    level; neither the delta method nor a bootstrap has that property, and it is exact for normal prompt
+    means. Where the reference is not clearly different from zero the set is unbounded, and the interval is
+    missing.
 
     References: Fieller, Some problems in interval estimation, JRSS B 16 (1954).
     """
@@ -174,8 +176,8 @@ def relative_change(pairs: Pairs, confidence: float = 0.95) -> Estimate:
 def paired_p_value(pairs: Pairs) -> float | None:
     """Two-sided p-value of the paired t test on prompt means; None where it has no meaning.
 
-    It has none with fewer than two prompts, and none when the differences of all prompts are equal: the statistic
-    would then be infinite or 0/0, and on a 0/1 metric with few prompts that is no evidence.
+    It has none with fewer than two prompts, and none when the differences of all prompts are equal: the
+    statistic would then be infinite or 0/0, and on a 0/1 metric with few prompts that is no evidence.
     """
     if len(pairs.treatment) < 2 or not _has_spread(pairs.treatment - pairs.control, _scale(pairs)):
         return None
@@ -185,12 +187,13 @@ def paired_p_value(pairs: Pairs) -> float | None:
 def holm(p_values: Sequence[float | None], alpha: float = 0.05) -> list[HolmStep]:
     """Holm's step-down procedure, with the level at which each hypothesis was tested.
 
-    A hypothesis without a p-value stays in the family with p = 1, so the size of the family is the one declared before
-    the sweep and does not depend on the data.
+    A hypothesis without a p-value stays in the family with p = 1, so the size of the family is the one
+    declared before the sweep and does not depend on the data.
 
-    An interval of coverage `1 - step.alpha` excludes zero exactly when Holm rejects: rejected hypotheses keep the
-    level of their own step, all others the level of the step at which the procedure stopped. The familywise guarantee
-    is about the statements "differs from zero"; it is not simultaneous coverage of all true values.
+    An interval of coverage `1 - step.alpha` excludes zero exactly when Holm rejects: rejected hypotheses keep
+    the level of their own step, all others the level of the step at which the procedure stopped. The
+    familywise guarantee is about the statements "differs from zero"; it is not simultaneous coverage of all
+    true values.
 
     References: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
     """
@@ -211,7 +214,7 @@ def holm(p_values: Sequence[float | None], alpha: float = 0.05) -> list[HolmStep
 
 
 def _t_estimate(means: FloatArray, n: int, confidence: float, scale: float | None = None) -> Estimate:
-    """t interval of independent cluster means; `scale` is the size of the numbers they were computed from."""
+    """Student's t interval of cluster means that were computed from numbers of size `scale`."""
     n_clusters = len(means)
     if not n_clusters:
         return Estimate(None, None, 0, 0)

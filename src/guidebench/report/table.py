@@ -1,4 +1,4 @@
-"""Stored records to tables: a pure function of the records, the declared layout and the labels of the setting."""
+"""Stored records to tables: a pure function of the records, the declared layout and the labels."""
 
 from __future__ import annotations
 
@@ -153,14 +153,15 @@ def build_table(
         records: one row per stored sample: `spec.rows.key`, `case_id`, `seed`, `status` ("ok" or "failed"),
             `spec.cluster_by`, `spec.group_by` where set, and one column per metric (NaN where missing).
         spec: the layout.
-        labels: the setting, printed as given; `suite` (embedded, random, full) and `size` (smoke, small, paper) are
-            required, since they decide whether the numbers may stand as the paper's setting.
-        metric_notes: reservations about single metrics, by name, marked in the head of the column; for example that
-            the metric shares a network with the guiding loss.
+        labels: the setting, printed as given; `suite` (embedded, random, full) and `size` (smoke, small,
+            paper) are required, since they decide whether the numbers may stand as the paper's setting.
+        metric_notes: reservations about single metrics, by name, marked in the head of the column; for
+            example that the metric shares a network with the guiding loss.
 
     Raises:
         ConfigError: a label is missing.
-        DataError: a column is missing, a status is unknown, or a row holds one (case_id, seed) more than once.
+        DataError: a column is missing, a status is unknown, or a row holds one (case_id, seed) more than
+            once.
     """
     reservations = dict(metric_notes or {})
     frame = _prepare(records, spec)
@@ -246,7 +247,7 @@ def build_costs(records: pd.DataFrame, spec: TableSpec, labels: Mapping[str, str
         blocks=(Block(ALL, _extent(frame, spec), tuple(rows)),),
         comparisons=(),
         notes=(
-            "Means over samples that succeeded, with 95 % t intervals over prompts; times differ from run to run.",
+            "Means over samples that succeeded, 95 % t intervals over prompts; times differ from run to run.",
         ),
     )
 
@@ -278,8 +279,8 @@ def _prepare(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     if len(repeated):
         row, case_id, seed = repeated.iloc[0][[spec.rows.key, "case_id", "seed"]]
         raise DataError(
-            f"{spec.rows.key} {row!r}, case {case_id!r}, seed {seed} is stored more than once: several generation "
-            "configs share this row; narrow the records to one of them, or tell them apart by another rows.key"
+            f"{spec.rows.key} {row!r}, case {case_id!r}, seed {seed} is stored more than once: several "
+            "generation configs share this row; narrow the records to one of them, or choose another rows.key"
         )
     return frame.sort_values([spec.rows.key, "case_id", "seed"], kind="stable").reset_index(drop=True)
 
@@ -341,7 +342,8 @@ def _compare(
         relative = declared.kind == "relative_percent"
         change = statistics.relative_change if relative else statistics.paired_difference
         estimate = change(pairs)
-        decimals, unit = (2, "%") if relative else (metric.decimals, metric.unit)
+        difference_unit = "points" if metric.unit == "%" else metric.unit
+        decimals, unit = (2, "%") if relative else (metric.decimals, difference_unit)
         adjusted = change(pairs, 1 - step.alpha).interval
         numbers = _paper_numbers(declared.paper, name, group_names)
         comparisons.append(
@@ -403,8 +405,8 @@ def _excludes_zero(interval: Interval | None) -> bool:
 def _paper_numbers(numbers: Mapping[str, float], name: str, groups: set[str]) -> Mapping[str, float]:
     """The paper's numbers that belong beside the group `name`.
 
-    A group that the paper reports takes its own number. Numbers for groups that the records do not have stand beside
-    the block of all cases, under the paper's names; no other group borrows them.
+    A group that the paper reports takes its own number. Numbers for groups that the records do not have stand
+    beside the block of all cases, under the paper's names; no other group borrows them.
     """
     if name in numbers:
         return {name: numbers[name]}
@@ -434,7 +436,7 @@ def _setting(labels: Mapping[str, str]) -> str:
 def _warning(labels: Mapping[str, str], spec: TableSpec) -> str:
     beside = f"The paper's numbers were measured with {spec.paper_setting}."
     if labels["suite"] == "random":
-        return f"Not the paper's setting: networks with random weights, so only costs mean anything here. {beside}"
+        return f"Not the paper's setting: random weights, so only the costs mean anything. {beside}"
     if labels["suite"] != "full":
         return (
             f"Not the paper's setting: real measurements of small models ({labels['suite']} suite). {beside}"
@@ -447,17 +449,17 @@ def _warning(labels: Mapping[str, str], spec: TableSpec) -> str:
 def _notes(spec: TableSpec, reservations: Mapping[str, str], n_comparisons: int) -> tuple[str, ...]:
     unit = spec.cluster_by
     values = (
-        f"Values: mean over {unit}s of the {unit} means, with a 95 % t interval over {unit}s. An interval is missing, "
-        "and its reason printed, where the data allow none. n counts samples; failed samples are listed and never "
-        "counted."
+        f"Values: mean over {unit}s of the {unit} means, with a 95 % t interval over {unit}s. An interval is "
+        "missing, and its reason printed, where the data allow none. n counts samples; failed ones are "
+        "listed, never counted."
     )
     notes = [values]
     if n_comparisons:
         notes.append(
             f"Comparisons: paired on shared (case, seed), paired t test on {unit} means; relative changes "
             "are ratios of means with Fieller's interval. Holm's procedure over the "
-            f"{n_comparisons} comparisons of this table, familywise level {ALPHA:g}; bold where the Holm-adjusted "
-            "interval excludes 0."
+            f"{n_comparisons} comparisons of this table, familywise level {ALPHA:g}; bold where the "
+            "Holm-adjusted interval excludes 0."
         )
     notes += [f"{metric.label}: {metric.protocol}" for metric in spec.metrics if metric.protocol]
     notes += [
@@ -471,8 +473,8 @@ def _notes(spec: TableSpec, reservations: Mapping[str, str], n_comparisons: int)
 
 
 def _extent(group: pd.DataFrame, spec: TableSpec) -> str:
-    n_clusters, n_seeds = group[spec.cluster_by].nunique(), group["seed"].nunique()
-    return f"{n_clusters} {spec.cluster_by}{'' if n_clusters == 1 else 's'}, {n_seeds} seed{'' if n_seeds == 1 else 's'}"
+    counts = {spec.cluster_by: group[spec.cluster_by].nunique(), "seed": group["seed"].nunique()}
+    return ", ".join(f"{count} {unit}{'' if count == 1 else 's'}" for unit, count in counts.items())
 
 
 def _finite(records: pd.DataFrame, column: str) -> pd.Series[float]:

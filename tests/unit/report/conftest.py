@@ -12,7 +12,7 @@ EFFECTS = {"none": 0.0, "one_step": 0.006, "doodl": 0.015}
 
 @pytest.fixture
 def records() -> pd.DataFrame:
-    """Two categories × 5 prompts × 4 seeds × 3 methods, with one failed sample and one that was not evaluated."""
+    """Two categories × 5 prompts × 4 seeds × 3 methods, with one failed sample, one not evaluated."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     for category in CATEGORIES:

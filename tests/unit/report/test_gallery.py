@@ -82,7 +82,8 @@ def test_thumbnails_are_small_and_link_to_the_original(stored: pd.DataFrame, tmp
 def test_prompts_cannot_leave_their_place(stored: pd.DataFrame, tmp_path: Path) -> None:
     hostile = "</script><script>alert(1)</script><!-- & \u2028"
     stored["prompt"] = hostile
-    stored["config"] = [{"note": hostile, "scale": math.nan, "path": Path("x")} for _ in range(len(stored))]
+    config = {"note": hostile, "scale": math.nan, "path": Path("x")}
+    stored["config"] = pd.Series([config] * len(stored))
     page = write_gallery(stored, tmp_path / "gallery.html", title=hostile, setting=hostile, metrics=METRICS)
     text = page.read_text("utf-8")
     assert "alert(1)</script>" not in text

@@ -64,6 +64,15 @@ def test_a_shared_category_takes_its_own_number(
     assert table.blocks[1].rows[2].cells[0].paper == ""
 
 
+def test_a_difference_of_percentages_is_in_points(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str]
+) -> None:
+    document["metrics"]["prompt_success"]["unit"] = "%"
+    table = build_table(records, parse_spec(document), labels)
+    assert comparison(table, "all", "prompt_success").unit == "points"
+    assert table.columns[1].label == "prompt_success (%)"
+
+
 def test_verdicts(
     records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str], table: Table
 ) -> None:
@@ -151,7 +160,7 @@ def test_times_are_only_in_the_costs(
     ("suite", "size", "start"),
     [
         ("embedded", "paper", "Not the paper's setting: real measurements of small models"),
-        ("random", "paper", "Not the paper's setting: networks with random weights"),
+        ("random", "paper", "Not the paper's setting: random weights"),
         ("full", "small", "Not the paper's setting: the paper's models at size small"),
         ("full", "paper", ""),
     ],

@@ -38,8 +38,11 @@
 
   const distinct = (values) => [...new Set(values)].sort((a, b) => typeof a === "number" ? a - b : a < b ? -1 : 1);
   const samples = rows.flatMap((row) => row.samples).filter(Boolean);
-  const isBinary = measures.map((measure, m) => !measure.isCost && samples.some((sample) => sample.values[m] !== null)
-    && samples.every((sample) => [null, 0, 1].includes(sample.values[m])));
+  // A metric that only ever is 0 or 1 (or 0 or 100, in percent) is a verdict, shown as a tick and open to filters.
+  const top = measures.map((measure, m) => measure.isCost ? 0
+    : samples.reduce((largest, sample) => Math.max(largest, sample.values[m]), 0));
+  const isBinary = measures.map((_, m) => [1, 100].includes(top[m])
+    && samples.every((sample) => [null, 0, top[m]].includes(sample.values[m])));
   const hiddenColumns = () => new Set(state.hidden ? state.hidden.split(",").map(Number) : []);
   const visibleColumns = () => columns.map((_, c) => c).filter((c) => !hiddenColumns().has(c));
 
@@ -51,11 +54,11 @@
   measures.forEach((measure, m) => {
     if (!isBinary[m]) return;
     const values = (shown) => shown.map((sample) => sample.values[m]).filter((value) => value !== null);
-    outcomes.set(`some-${m}`, { label: `${measure.name}: met by some`, keeps: (shown) => values(shown).includes(1) });
+    outcomes.set(`some-${m}`, { label: `${measure.name}: met by some`, keeps: (shown) => values(shown).includes(top[m]) });
     outcomes.set(`none-${m}`, { label: `${measure.name}: met by none`,
-      keeps: (shown) => values(shown).length > 0 && !values(shown).includes(1) });
+      keeps: (shown) => values(shown).length > 0 && !values(shown).includes(top[m]) });
     outcomes.set(`split-${m}`, { label: `${measure.name}: methods disagree`,
-      keeps: (shown) => values(shown).includes(0) && values(shown).includes(1) });
+      keeps: (shown) => values(shown).includes(0) && values(shown).includes(top[m]) });
   });
 
   // Rows are built once; sorting moves them and filtering hides them. Images are decoded when they come near.
@@ -97,7 +100,7 @@
     caption.append(element("span", "name", columns[c]), element("span", "shown"));
     isBinary.forEach((binary, m) => {
       if (!binary || sample.values[m] === null) return;
-      const met = sample.values[m] === 1;
+      const met = sample.values[m] === top[m];
       caption.append(element("span", `tick ${met ? "met" : "unmet"}`, `${met ? "✓" : "✗"} ${measures[m].name}`));
     });
     button.append(caption);
