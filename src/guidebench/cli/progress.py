@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from guidebench.diffusion.cost import Cost
 from guidebench.runner.store import Record
@@ -25,16 +25,14 @@ class GenerationProgress:
         self._cost = Cost()
         self._bar = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             TextColumn("{task.fields[counts]}"),
-            TextColumn("elapsed"),
-            TimeElapsedColumn(),
             TextColumn("ETA"),
-            TimeRemainingColumn(elapsed_when_finished=False),
+            TimeRemainingColumn(compact=True),
             console=console,
         )
         total = sum(n * _weight(cost) for n, cost in work)
-        self._task = self._bar.add_task("generating", total=total, counts=f"0/{self._samples} images")
+        self._task = self._bar.add_task("generating", total=total, counts=f"0/{self._samples}")
 
     def job(self, text: str, cost: Cost) -> None:
         """Say which job is under way, and what each of its samples was announced to cost."""
@@ -48,8 +46,8 @@ class GenerationProgress:
         self._seconds += sum(record.seconds for record in records)
         self._nfe += sum(record.nfe_fwd + record.nfe_bwd for record in records)
         counts = (
-            f"{self._done}/{self._samples} images, {self._seconds / self._done:.2f} s/image, "
-            f"{self._nfe} network evaluations, {self._failed} failed"
+            f"{self._done}/{self._samples}, {self._seconds / self._done:.2f} s/image, "
+            f"NFE {self._nfe}, {self._failed} failed"
         )
         self._bar.update(self._task, advance=len(records) * _weight(self._cost), counts=counts)
 

@@ -67,7 +67,7 @@ class LatentDiffusion(DiffusionModel):
         if not self._parts:
             self._parts = self._random() if self.random_weights else self._pretrained()
             for name in _PARTS:
-                self._parts[name].requires_grad_(False).eval().to(self._dtype)
+                self._parts[name].requires_grad_(False).eval()
         self._device = torch.device(device)
         for name in _PARTS:
             self._parts[name].to(self._device)
@@ -75,16 +75,19 @@ class LatentDiffusion(DiffusionModel):
     def _pretrained(self) -> dict[str, Any]:
         from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
         from transformers import AutoTokenizer, CLIPTextModel
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()
         if self.revision:
             where: dict[str, Any] = {"pretrained_model_name_or_path": self.source, "revision": self.revision}
         else:
             where = {"pretrained_model_name_or_path": str(resolve(self.source)), "local_files_only": True}
         try:
-            unet = UNet2DConditionModel.from_pretrained(**where, subfolder="unet", use_safetensors=True)
-            vae = AutoencoderKL.from_pretrained(**where, subfolder="vae", use_safetensors=True)
+            plain = {**where, "use_safetensors": True, "low_cpu_mem_usage": False, "torch_dtype": self._dtype}
+            unet = UNet2DConditionModel.from_pretrained(**plain, subfolder="unet")
+            vae = AutoencoderKL.from_pretrained(**plain, subfolder="vae")
             text_encoder, info = CLIPTextModel.from_pretrained(
-                **where, subfolder="text_encoder", use_safetensors=True, output_loading_info=True
+                **where, subfolder="text_encoder", use_safetensors=True, dtype=self._dtype, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(**where, subfolder="tokenizer")
             scheduler = DDIMScheduler.load_config(**where, subfolder="scheduler")
@@ -124,9 +127,9 @@ class LatentDiffusion(DiffusionModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return dict(
-                unet=UNet2DConditionModel(**config["unet"]),
-                vae=AutoencoderKL(**config["vae"]),
-                text_encoder=CLIPTextModel(CLIPTextConfig(**config["text_encoder"])),
+                unet=UNet2DConditionModel(**config["unet"]).to(self._dtype),
+                vae=AutoencoderKL(**config["vae"]).to(self._dtype),
+                text_encoder=CLIPTextModel(CLIPTextConfig(**config["text_encoder"])).to(self._dtype),
                 tokenizer=CLIPTokenizer(
                     vocab=bpe.encoder,
                     merges=list(bpe.bpe_ranks),
