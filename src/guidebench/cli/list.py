@@ -48,17 +48,10 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="guidebench list", description="What can be composed, by group.")
     parser.add_argument("group", nargs="?", help=f"one of {', '.join(kinds)}; all without it")
     arguments = parser.parse_args(argv)
-    group = (
-        arguments.group.removesuffix("s")
-        if arguments.group not in kinds and arguments.group
-        else arguments.group
-    )
-    if group == "losse":
-        group = "loss"
-    if group is not None and group not in kinds:
-        parser.error(
-            f"no group {arguments.group!r}; {suggestion(arguments.group, kinds)}there are {', '.join(kinds)}"
-        )
+    group = next((kind for kind in kinds if arguments.group in (kind, f"{kind}s", f"{kind}es")), None)
+    if arguments.group and group is None:
+        near = suggestion(arguments.group, kinds)
+        parser.error(f"no group {arguments.group!r}; {near}there are {', '.join(kinds)}")
     console = Console()
     for kind in [group] if group else kinds:
         console.print(_rendered(kind, tables() if kind == "table" else entries(kind)))
@@ -73,15 +66,11 @@ def entries(group: str) -> list[Entry]:
         text = path.read_text(encoding="utf-8")
         node = _with_defaults(yaml.safe_load(text) or {}, root)
         about = _about_class(node["_target_"]) if "_target_" in node else {}
-        first = (
-            text.splitlines()[0] if text.startswith("#") and "@package" not in text.splitlines()[0] else ""
-        )
-        comments = [line for line in text.splitlines() if line.startswith("# ") and "@package" not in line]
+        comments = (line.lstrip("# ") for line in text.splitlines() if line.startswith("# "))
         found.append(
             Entry(
                 name=path.relative_to(root).with_suffix("").as_posix(),
-                summary=(first or (comments[0] if comments and not about else "")).lstrip("# ")
-                or about.get("summary", ""),
+                summary=next((c for c in comments if not c.startswith("@package")), about.get("summary", "")),
                 paper=about.get("paper", ""),
                 weights=_weights(node),
                 handles=", ".join(about.get("handles", ())),
@@ -149,7 +138,7 @@ def _weights(node: dict[str, Any]) -> str:
         return f"ships: {node['directory']}"
     if node.get("pretrained"):
         return f"open_clip: {node['architecture']}, {node['pretrained']}"
-    networks = [str(v).strip("${}") for v in node.values() if isinstance(v, str) and v.endswith("_clip}")]
+    networks = [str(v).strip("${}") for v in node.values() if isinstance(v, str) and v in ("${guide_clip}", "${score_clip}")]
     return ", ".join(networks)
 
 
