@@ -334,8 +334,8 @@ def train_vae(config: DictConfig) -> None:
     )
     trainer = Trainer("vae", vae, config)
 
-    def loss(generator: torch.Generator) -> Tensor:
-        images = to_tensor(data["images"][_indices(config.images, config.batch_size, generator)])
+    def loss(generator: torch.Generator, batch_size: int = config.batch_size) -> Tensor:
+        images = to_tensor(data["images"][_indices(config.images, batch_size, generator)])
         posterior = vae.encode(images).latent_dist
         mean, std = posterior.mean.float(), posterior.std.float()
         noise = torch.randn(mean.shape, generator=generator).to(DEVICE)
@@ -355,6 +355,12 @@ def train_vae(config: DictConfig) -> None:
         _write_shared_files()
 
     trainer.run(loss, export, export_every=1000)
+    # The latents are final now; the decoder alone is trained further, beside the text-to-image model.
+    vae.load_state_dict(trainer.best.state_dict())
+    vae.encoder.requires_grad_(False)
+    vae.quant_conv.requires_grad_(False)
+    trainer = Trainer("vae_decoder", vae, OmegaConf.merge(config, config.decoder))
+    trainer.run(lambda generator: loss(generator, config.decoder.batch_size), export, export_every=500)
 
 
 def _write_shared_files() -> None:
@@ -561,10 +567,10 @@ def build_unet(config: DictConfig, text_width: int) -> UNet2DConditionModel:
 def _encode_all(vae: AutoencoderKL, images: np.ndarray) -> tuple[Tensor, Tensor]:
     """Encode pictures once: scaled posterior means and standard deviations, half precision."""
     path = CHECKPOINTS / "data" / "latents.pt"
-    weights = WEIGHTS / "text_to_image" / "vae" / "diffusion_pytorch_model.safetensors"
-    if path.exists() and path.stat().st_mtime > weights.stat().st_mtime:
+    encoder = float(sum(weight.double().abs().sum() for weight in vae.encoder.parameters()))
+    if path.exists():
         stored = torch.load(path, weights_only=True)
-        if len(stored["mean"]) == len(images):
+        if len(stored["mean"]) == len(images) and stored["encoder"] == encoder:
             return stored["mean"], stored["std"]
     means, stds = [], []
     for start in range(0, len(images), 256):
@@ -572,7 +578,7 @@ def _encode_all(vae: AutoencoderKL, images: np.ndarray) -> tuple[Tensor, Tensor]
             posterior = vae.encode(to_tensor(images[start : start + 256])).latent_dist
         means.append((vae.config.scaling_factor * posterior.mean).half().cpu())
         stds.append((vae.config.scaling_factor * posterior.std).half().cpu())
-    stored = {"mean": torch.cat(means), "std": torch.cat(stds)}
+    stored = {"mean": torch.cat(means), "std": torch.cat(stds), "encoder": encoder}
     torch.save(stored, path)
     return stored["mean"], stored["std"]
 
