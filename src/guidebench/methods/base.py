@@ -115,7 +115,17 @@ class Method(ABC):
         return 0
 
 
-def decoded(model: DiffusionModel, x0: Tensor) -> Tensor:
-    """Final images (b, 3, H, W), clamped to [0, 1]."""
+def decoded(model: DiffusionModel, x0: Tensor, finite: FiniteCheck, step: int) -> Tensor:
+    """Final images (b, 3, H, W), clamped to [0, 1].
+
+    Args:
+        model: decodes.
+        x0: model-space samples, (b, ...).
+        finite: told of x0 and of the images before the clamp, which would hide an infinity.
+        step: number of steps that led to x0.
+    """
+    finite("x0", x0, step)
     with torch.no_grad():
-        return model.decode(x0).clamp(0, 1)
+        images = model.decode(x0)
+    finite("image", images, step)
+    return images.clamp(0, 1)

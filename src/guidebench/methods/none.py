@@ -31,7 +31,8 @@ class Unguided(Method):
             on_stage=lambda k, state: finite("x_t", state[0], k),
         )
         x0 = chain.output(state)
-        return Generation(decoded(setup.model, x0), x0, guided.cost, failures=finite.failures)
+        images = decoded(setup.model, x0, finite, chain.n_stages)
+        return Generation(images, x0, guided.cost, failures=finite.failures)
 
     def cost(self, setup: Setup) -> Cost:
         return Cost(nfe_fwd=setup.rows * setup.chain().n_stages)

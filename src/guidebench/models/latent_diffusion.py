@@ -171,10 +171,15 @@ class LatentDiffusion(DiffusionModel):
     def _scheduler_config(self) -> Mapping[str, Any]:
         """Read from the configuration or the directory; `load` checks that a hub's checkpoint says the same."""
         if self._architecture is not None:
-            return self._architecture["scheduler"]
-        config: dict[str, Any] = json.loads(
-            (resolve(self.source) / "scheduler/scheduler_config.json").read_text()
-        )
+            return {**_SCHEDULER_DEFAULTS, **self._architecture["scheduler"]}
+        path = resolve(self.source) / "scheduler" / "scheduler_config.json"
+        try:
+            config = {**_SCHEDULER_DEFAULTS, **json.loads(path.read_text(encoding="utf-8"))}
+        except (OSError, ValueError, TypeError) as error:
+            raise WeightsError(f"{path} is missing or is not the JSON file of a scheduler: {error}") from error
+        missing = {"beta_schedule", "beta_start", "beta_end"} - config.keys()
+        if missing:
+            raise WeightsError(f"{path} lacks {', '.join(sorted(missing))}, which define the noise schedule")
         return config
 
     @property

@@ -153,5 +153,5 @@ def _instantiate(node: Any, where: str) -> Any:
 
 def digest(config: Any) -> str:
     """Short stable hash of plain containers; key order does not matter."""
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]

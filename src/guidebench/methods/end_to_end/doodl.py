@@ -97,15 +97,14 @@ class DOODL(Method):
         for step in range(self.n_opt):
             result = setup.gradient.value_and_grad(chain, guided, members, objective, cond=cond)
             losses.append(result.value / (self.scale * len(members)))
-            finite("gradient", result.state_grad[0], step)
+            finite("gradient", torch.stack(result.state_grad, dim=1), step)
             noise = self.noise_std * streams.normal(setup.model.sample_shape, METHOD)
             members, velocity = self.update(members, velocity, result.state_grad, noise, radius)
-            finite("x_T", members[0], step)
+            finite("x_T", torch.stack(members, dim=1), step)
         with torch.no_grad():
             x0 = chain.output(sample(chain, guided, members, cond=cond))
-        return Generation(
-            decoded(setup.model, x0), x0, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures
-        )
+        images = decoded(setup.model, x0, finite, self.n_opt)
+        return Generation(images, x0, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
 
     def update(
         self, members: State, velocity: State, grads: State, noise: Tensor, radius: Sequence[Tensor]

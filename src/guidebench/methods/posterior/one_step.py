@@ -76,7 +76,8 @@ class OneStep(Method):
             )
         x0 = chain.output(state)
         history = {"loss": torch.stack(losses, dim=1)}
-        return Generation(decoded(setup.model, x0), x0, guided.cost, history, finite.failures)
+        images = decoded(setup.model, x0, finite, chain.n_stages)
+        return Generation(images, x0, guided.cost, history, finite.failures)
 
     def _guide(
         self, setup: Setup, guided: Guided, objective: Objective, x_t: Tensor, t: float, cond: Tensor
