@@ -138,8 +138,7 @@ def _weights(node: dict[str, Any]) -> str:
         return f"ships: {node['directory']}"
     if node.get("pretrained"):
         return f"open_clip: {node['architecture']}, {node['pretrained']}"
-    networks = [str(v).strip("${}") for v in node.values() if isinstance(v, str) and v in ("${guide_clip}", "${score_clip}")]
-    return ", ".join(networks)
+    return ", ".join(name for name in ("guide_clip", "score_clip") if f"${{{name}}}" in node.values())
 
 
 def _rendered(kind: str, found: list[Entry]) -> Table:

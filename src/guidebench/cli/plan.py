@@ -1,8 +1,6 @@
 """`guidebench plan`: the dry run. Everything is composed and checked, a short probe is timed, nothing is written."""
 
 import argparse
-import resource
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from guidebench.runner import sweeps
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, expand, merge
 from guidebench.runner.experiment import Experiment
+from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.sweeps import SweptJob
 
 
@@ -133,17 +132,9 @@ def _probe(job: Job) -> Probe:
     size = min(config["batch_size"], len(experiment.problems))
     problems = [TextToImage(f"probe-{i}", 0, experiment.problems[0].prompt, "") for i in range(size)]
     device = setup.model.device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak(device)
     forward, backward, overhead = _timings(setup, problems)
-    if device.type == "cuda":
-        memory = torch.cuda.max_memory_allocated(device) / 1e9
-    else:
-        memory = (
-            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            * (1 if sys.platform == "darwin" else 1024)
-            / 1e9
-        )
+    memory = peak_bytes(device) / 1e9
     return Probe(forward / size, backward / size, overhead / size, memory, hub)
 
 

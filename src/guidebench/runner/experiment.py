@@ -3,8 +3,6 @@
 import functools
 import json
 import platform
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from guidebench.methods.base import Generation, Method, Setup
 from guidebench.problems import TextToImage
 from guidebench.runner.build import Job, digest
 from guidebench.runner.compat import check_compatibility
+from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.store import Record, Store
 
 OnSamples = Callable[[Sequence[Record]], None]
@@ -97,14 +96,13 @@ class Experiment:
         """Generate a batch whole and store it; samples that are stored already stay as they are."""
         setup = self.setup()
         device = setup.model.device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
+        reset_peak(device)
         start = time.perf_counter()
         generation = self.method.generate(batch.problems, setup)
         seconds = (time.perf_counter() - start) / len(batch.problems)
         records = []
         for row, problem in enumerate(batch.problems):
-            record = self._record(generation, row, problem, seconds, _peak_memory_mb(device), device)
+            record = self._record(generation, row, problem, seconds, peak_bytes(device) / 2**20, device)
             self._write(generation, row, problem, record)
             records.append(record)
         return records
@@ -192,10 +190,3 @@ def environment(device: torch.device) -> dict[str, str]:
         "python": platform.python_version(),
         "device": kind,
     }
-
-
-def _peak_memory_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
