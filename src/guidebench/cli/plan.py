@@ -77,9 +77,9 @@ def _print(jobs: Sequence[SweptJob], probe: bool) -> None:
         "seed",
         "samples",
         "stored",
-        "forwards/sample",
-        "backwards/sample",
-        "estimated time",
+        "NFE fwd",
+        "NFE bwd",
+        "est. time",
     ):
         table.add_column(name, justify="left" if name == "method" else "right")
     total_evaluations, total_seconds, total_missing = 0, 0.0, 0
