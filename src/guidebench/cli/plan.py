@@ -1,14 +1,16 @@
 """`guidebench plan`: the dry run. Everything is composed and checked, a short probe is timed, nothing is written."""
 
 import argparse
+import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Setup
 from guidebench.problems import TextToImage
 from guidebench.runner import sweeps
@@ -39,7 +41,7 @@ def main(argv: list[str]) -> int:
     if len(names) > 1:
         parser.error(f"one table at a time, got {' '.join(names)}")
     jobs = sweeps.jobs(sweeps.load(names[0]), overrides) if names else _jobs(overrides)
-    _print(jobs, probe=not arguments.no_probe)
+    _print(jobs, with_probe=not arguments.no_probe)
     return 0
 
 
@@ -67,57 +69,50 @@ class Probe:
     random_weights: bool
 
 
-def _print(jobs: Sequence[SweptJob], probe: bool) -> None:
+@dataclass(frozen=True)
+class Estimate:
+    """What one job still has to do."""
+
+    missing: int
+    cost: Cost
+    seconds: float
+
+    @property
+    def evaluations(self) -> int:
+        """Network rows, forwards and backwards."""
+        return self.missing * (self.cost.nfe_fwd + self.cost.nfe_bwd)
+
+
+def _estimate(experiment: Experiment, probe: Probe | None) -> Estimate:
+    missing, cost = sum(len(batch.problems) for batch in experiment.missing()), experiment.cost()
+    if probe is None:
+        return Estimate(missing, cost, 0.0)
+    losses = experiment.method.loss_evaluations(experiment.setup(load=False))
+    per_sample = cost.nfe_fwd * probe.forward + cost.nfe_bwd * probe.backward + losses * probe.overhead
+    return Estimate(missing, cost, missing * per_sample)
+
+
+def _print(jobs: Sequence[SweptJob], with_probe: bool) -> None:
     console = Console()
     experiments = [Experiment(swept.job) for swept in jobs]
-    measured = _probe(jobs[-1].job) if probe else None
+    probe = _probe(jobs[-1].job) if with_probe else None
+    estimates = [_estimate(experiment, probe) for experiment in experiments]
     table = Table(title=f"{len(jobs)} jobs, all valid")
-    for name in (
-        "method",
-        "seed",
-        "samples",
-        "stored",
-        "NFE fwd",
-        "NFE bwd",
-        "est. time",
-    ):
+    for name in ("method", "seed", "samples", "stored", "NFE fwd", "NFE bwd", "est. time"):
         table.add_column(name, justify="left" if name == "method" else "right")
-    total_evaluations, total_seconds, total_missing = 0, 0.0, 0
-    for swept, experiment in zip(jobs, experiments, strict=True):
-        missing = sum(len(batch.problems) for batch in experiment.missing())
-        cost = experiment.cost()
-        evaluations = missing * (cost.nfe_fwd + cost.nfe_bwd)
-        seconds = (
-            missing
-            * (
-                cost.nfe_fwd * measured.forward
-                + cost.nfe_bwd * measured.backward
-                + experiment.method.loss_evaluations(experiment.setup(load=False)) * measured.overhead
-            )
-            if measured
-            else 0.0
-        )
-        total_evaluations, total_seconds, total_missing = (
-            total_evaluations + evaluations,
-            total_seconds + seconds,
-            total_missing + missing,
-        )
-        table.add_row(
-            swept.choice("method"),
-            swept.choice("seed"),
-            str(len(experiment.problems)),
-            str(len(experiment.problems) - missing),
-            str(cost.nfe_fwd),
-            str(cost.nfe_bwd),
-            _duration(seconds) if measured else "not probed",
-        )
+    for swept, experiment, estimate in zip(jobs, experiments, estimates, strict=True):
+        samples = len(experiment.problems)
+        counts = (samples, samples - estimate.missing, estimate.cost.nfe_fwd, estimate.cost.nfe_bwd)
+        time_left = _duration(estimate.seconds) if probe else "not probed"
+        table.add_row(swept.choice("method"), swept.choice("seed"), *map(str, counts), time_left)
     console.print(table)
-    console.print(f"{total_missing} samples to make, {total_evaluations} network evaluations")
-    if measured:
-        weights = ", architecture probed with random weights" if measured.random_weights else ""
+    missing, evaluations = sum(e.missing for e in estimates), sum(e.evaluations for e in estimates)
+    console.print(f"{missing} samples to make, {evaluations} network evaluations (NFE are per sample)")
+    if probe:
+        weights = ", probed on the architecture with random weights" if probe.random_weights else ""
         console.print(
-            f"about {_duration(total_seconds)} on {jobs[0].job.config['device']} device; one forward and backward of a "
-            f"batch peaks at {measured.memory_gb:.2f} GB{weights}"
+            f"about {_duration(sum(e.seconds for e in estimates))} on this machine; one forward and backward of a "
+            f"batch peaks at {probe.memory_gb:.2f} GB{weights}"
         )
 
 
@@ -145,31 +140,28 @@ def _timings(setup: Setup, problems: Sequence[TextToImage]) -> tuple[float, floa
     cond = setup.model.condition([p.prompt for p in problems])
     _, t = chain.query(chain.init(x_T), 0)
     objective = setup.loss.bind(problems, streams)
-    best = [float("inf")] * 3
-    for _ in range(2):  # the first pass warms up
+    leaf = x_T.clone().requires_grad_()
+
+    forward = _seconds(lambda: setup.model.eps(x_T, t, cond), x_T.device)
+    both = _seconds(lambda: torch.autograd.grad(setup.model.eps(leaf, t, cond).sum(), leaf), x_T.device)
+    loss = _seconds(lambda: torch.autograd.grad(objective(setup.model.decode(leaf)).sum(), leaf), x_T.device)
+    return forward, max(both - forward, 0.0), loss
+
+
+def _seconds(work: Callable[[], object], device: torch.device) -> float:
+    """The faster of two runs; the first warms up."""
+    best = float("inf")
+    for _ in range(2):
         start = time.perf_counter()
-        with torch.no_grad():
-            setup.model.eps(x_T, t, cond)
-        forwarded = time.perf_counter()
-        leaf = x_T.clone().requires_grad_()
-        torch.autograd.grad(setup.model.eps(leaf, t, cond).sum(), leaf)
-        differentiated = time.perf_counter()
-        torch.autograd.grad(objective(setup.model.decode(leaf)).sum(), leaf)
-        if x_T.is_cuda:
-            torch.cuda.synchronize(x_T.device)
-        spent = (
-            forwarded - start,
-            differentiated - forwarded - (forwarded - start),
-            time.perf_counter() - differentiated,
-        )
-        best = [min(a, b) for a, b in zip(best, spent, strict=True)]
-    return best[0], max(best[1], 0.0), best[2]
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - start)
+    return best
 
 
 def _with_random_weights(job: Job) -> Job:
     """The same job with every hub network's architecture at random weights."""
-    import copy
-
     config = copy.deepcopy(job.config)
     stack = [config]
     while stack:
