@@ -145,7 +145,9 @@ def adjoint_nodes(chain: Chain, grid: Grid | None, n_steps: int | None) -> tuple
                 f"gradient.n_steps: got {n_steps} for {n} sampling steps; give gradient.grid to place them"
             )
         return chain.times[::-1]
-    nodes = check_times([_snapped(chain, t) for t in grid(chain.schedule, n if n_steps is None else n_steps)])[::-1]
+    nodes = check_times(
+        [_snapped(chain, t) for t in grid(chain.schedule, n if n_steps is None else n_steps)]
+    )[::-1]
     if (nodes[0], nodes[-1]) != (chain.times[-1], chain.times[0]):
         raise ConfigError(
             f"gradient.grid: its nodes run from {nodes[0]:g} to {nodes[-1]:g} and sampling from {chain.times[0]:g} to "

@@ -101,7 +101,7 @@ def _undo_and_pull(
         asked, _ = chain.query(before, k)
     others = inputs.at(k)
     grads = scaled_vjp(after, (*before, x_t, *others), cotangent)
-    through_query = torch.autograd.grad(asked, before, grads[len(before)], allow_unused=True)
+    through_query = scaled_vjp((asked,), before, (grads[len(before)],))
     inputs.add(others, grads[len(before) + 1 :])
-    pulled = tuple(g if q is None else g + q for g, q in zip(grads, through_query, strict=False))
+    pulled = tuple(g + q for g, q in zip(grads, through_query, strict=False))
     return tuple(s.detach() for s in before), pulled

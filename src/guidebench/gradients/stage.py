@@ -34,6 +34,20 @@ class StageGraph:
             new = chain.update(leaves, eps, k, noise_at(chain, inputs.noises, k))
         return cls((*leaves, *inputs.at(k)), new)
 
+    @classmethod
+    def record_linear(
+        cls, chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: "Differentiated"
+    ) -> "StageGraph":
+        """The same with the network's prediction taken as a constant. Cost: 1 forward."""
+        with torch.no_grad():
+            x_t, t = chain.query(state, k)
+            eps = eps_model(x_t, t, cond_at(inputs.cond, k))
+        with torch.enable_grad():
+            leaves = tuple(s.detach().requires_grad_() for s in state)
+            noise = noise_at(chain, inputs.noises, k)
+            new = chain.update(leaves, eps, k, noise)
+        return cls((*leaves, *((noise,) if noise is not None and noise.requires_grad else ())), new)
+
     def pull(self, cotangent: State) -> tuple[Tensor, ...]:
         """Vector-Jacobian products with respect to `inputs`. Cost: 1 backward. The graph is freed."""
         return scaled_vjp(self.new, self.inputs, cotangent)
@@ -47,7 +61,11 @@ def scaled_vjp(outputs: State, inputs: Sequence[Tensor], cotangent: State) -> tu
     peak = torch.stack([c.detach().abs().amax() for c in cotangent]).amax()
     exponent = torch.where(peak > 0, torch.frexp(peak).exponent, 0)
     scale = torch.ldexp(torch.ones_like(peak), -exponent)
-    grads = torch.autograd.grad(outputs, inputs, [c * scale for c in cotangent], allow_unused=True)
+    # As the gradient of a scalar: `grad_outputs` would import torch's symbolic shapes, seconds at first use.
+    with torch.enable_grad():
+        dots = [(out * (c * scale)).sum() for out, c in zip(outputs, cotangent, strict=True)]
+        scalar = torch.stack(dots).sum()
+    grads = torch.autograd.grad(scalar, inputs, allow_unused=True)
     return tuple(
         torch.zeros_like(x) if g is None else g / scale.to(g.dtype)
         for g, x in zip(grads, inputs, strict=True)
@@ -67,9 +85,9 @@ class Differentiated:
         self.cond, self.params, self.noises = cond, tuple(params), noises
         self._sums: dict[int, Tensor] = {}
 
-    def at(self, k: int) -> tuple[Tensor, ...]:
+    def at(self, k: int, *, with_noise: bool = True) -> tuple[Tensor, ...]:
         """The tensors that stage k depends on and that require grad."""
-        noise = None if self.noises is None else self.noises[k]
+        noise = self.noises[k] if with_noise and self.noises is not None else None
         found = [x for x in (cond_at(self.cond, k), noise) if x is not None and x.requires_grad]
         return (*found, *self.params)
 

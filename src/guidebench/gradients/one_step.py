@@ -1,0 +1,57 @@
+"""The one-step estimate: the floor that every gradient through a chain must beat."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from guidebench.diffusion.cost import Cost
+from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective
+from guidebench.gradients.stage import Differentiated, scaled_vjp
+from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State, cond_at
+
+
+@dataclass(frozen=True)
+class OneStepEstimate(GradientStrategy):
+    """Replace the chain by one jump, x0_hat = (x_T - sigma_T eps_hat(x_T, T)) / alpha_T, and differentiate that.
+
+    `value` and `state` are those of the jump, not of the chain, which is never run.
+
+    Cost: 1 forward and 1 backward. Memory: one network graph.
+
+    References: the Tweedie estimate of Chung et al. 2023 (DPS), taken at T.
+    """
+
+    is_exact = False
+    paper = "Chung et al. 2023, Diffusion Posterior Sampling"
+
+    def cost(self, chain: Chain) -> Cost:
+        """1 forward, 1 backward."""
+        return Cost(nfe_fwd=1, nfe_bwd=1)
+
+    def value_and_grad(
+        self,
+        chain: Chain,
+        eps_model: EpsModel,
+        state: State,
+        objective: Objective,
+        *,
+        cond: Conditioning = None,
+        params: Sequence[Tensor] = (),
+        noises: Noises | None = None,
+        on_stage: OnStage | None = None,
+    ) -> ChainGradient:
+        """See `GradientStrategy`; noises play no part."""
+        inputs = Differentiated(cond, params, noises)
+        others = inputs.at(0, with_noise=False)
+        with torch.enable_grad():
+            leaves = tuple(s.detach().requires_grad_() for s in state)
+            x_t, t = chain.query(leaves, 0)
+            eps = eps_model(x_t, t, cond_at(cond, 0))
+            final = chain.init((x_t - chain.schedule.sigma(t) * eps) / chain.schedule.alpha(t))
+            value = objective(final)
+            total = value.sum()
+        grads = scaled_vjp((total,), (*leaves, *others), (torch.ones_like(total),))
+        inputs.add(others, grads[len(leaves) :])
+        return inputs.result(value.detach(), final, grads[: len(leaves)])
