@@ -718,29 +718,33 @@ def _interval(successes: float, count: int) -> str:
 
 
 @torch.no_grad()
-def report(count: int = 100, guidance: float = 5.0, steps: int = 20) -> None:
-    """Measure whatever models are written, and print it.
+def report(models: str = ",".join(MODELS), count: int = 100, guidance: float = 5.0, steps: int = 20) -> None:
+    """Measure written models on held-out scenes, and print it.
 
     Args:
+        models: Names of the models, separated by commas.
         count: Prompts per category for the text-to-image model.
         guidance: Classifier-free guidance scale.
         steps: DDIM steps.
     """
     data = load_scenes("test", 1000)
-    if (WEIGHTS / "text_to_image" / "vae").exists():
-        _report_vae(data)
-    for name in ("clip_guide", "clip_score"):
-        if (WEIGHTS / name).exists():
+    for name in models.split(","):
+        if name == "vae":
+            _report_vae(data)
+        elif name == "text_to_image":
+            _report_text_to_image(Generator(guidance, steps), count)
+        else:
             _report_clip(name, data)
-    if (WEIGHTS / "text_to_image" / "unet").exists():
-        generator = Generator(guidance, steps)
-        for category, prompts in judge_prompts(count).items():
-            pictures = generator(prompts, seed=7)
-            met = [
-                scenes_judge.satisfies(picture, scenes_judge.Requirement.from_prompt(prompt))
-                for picture, prompt in zip(pictures, prompts, strict=True)
-            ]
-            print(f"text_to_image, {category}: judged right {_interval(sum(met), len(met))}", flush=True)
+
+
+def _report_text_to_image(generator: Generator, count: int) -> None:
+    for category, prompts in judge_prompts(count).items():
+        pictures = generator(prompts, seed=7)
+        met = [
+            scenes_judge.satisfies(picture, scenes_judge.Requirement.from_prompt(prompt))
+            for picture, prompt in zip(pictures, prompts, strict=True)
+        ]
+        print(f"text_to_image, {category}: judged right {_interval(sum(met), len(met))}", flush=True)
 
 
 def _report_vae(data: dict[str, np.ndarray]) -> None:
@@ -779,12 +783,15 @@ def _report_clip(name: str, data: dict[str, np.ndarray]) -> None:
 
 
 def _distinct_captions(tokens: np.ndarray, size: int) -> Iterator[list[int]]:
-    """Yield lists of rows whose captions all differ."""
+    """Yield lists of rows whose captions all say something different."""
+    words = {index: word for word, index in build_tokenizer().get_vocab().items() if word[0] != "<"}
     rows: list[int] = []
-    seen: set[bytes] = set()
+    seen: set[scenes_judge.Requirement] = set()
     for index, line in enumerate(tokens):
-        if line.tobytes() not in seen:
-            seen.add(line.tobytes())
+        caption = " ".join(words[token] for token in line.tolist() if token in words)
+        meaning = scenes_judge.Requirement.from_prompt(caption)
+        if meaning not in seen:
+            seen.add(meaning)
             rows.append(index)
         if len(rows) == size:
             yield rows
