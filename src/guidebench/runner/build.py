@@ -40,7 +40,7 @@ def component_class(target: object, where: str) -> type:
     """The class that `_target_` names.
 
     Raises:
-        ConfigError: the target lies outside this package's components, or does not exist.
+        ConfigError: the target lies outside this package's components, does not exist, or is no class.
     """
     if not isinstance(target, str) or not target.startswith(_ALLOWED):
         raise ConfigError(
@@ -49,9 +49,12 @@ def component_class(target: object, where: str) -> type:
         )
     module, _, name = target.rpartition(".")
     try:
-        return getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{where}._target_: {target!r} does not exist ({error})") from error
+    if not isinstance(found, type) or found.__module__ != module:  # what a module imports is not a component
+        raise ConfigError(f"{where}._target_: {target!r} is not a class defined in {module}")
+    return found
 
 
 def check(node: Any, where: str) -> None:

@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 
 import pytest
@@ -12,45 +11,14 @@ from guidebench.metrics.clip_score import ClipScore
 from guidebench.models import weights
 from guidebench.models.clip import CLIP, _load
 from guidebench.problems import TextToImage
+from tiny_models import make_clip_directory
 
 TEXTS = ["a red circle", "two blue squares"]
 
 
-def make_directory(path: Path, quick_gelu: bool = False, mean: float = 0.5, seed: int = 0) -> Path:
-    """A tiny CLIP with random weights in open_clip's directory layout."""
-    import open_clip
-    from safetensors.torch import save_file
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast
-
-    words = ["<pad>", "<unk>", "a", "two", "red", "blue", "circle", "squares", "<eos>"]
-    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(single="$A <eos>", special_tokens=[("<eos>", 8)])
-    fast = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token="<pad>", unk_token="<unk>", eos_token="<eos>"
-    )
-    fast.save_pretrained(path / "tokenizer")
-    config = {
-        "model_cfg": {
-            "embed_dim": 12,
-            "quick_gelu": quick_gelu,
-            "vision_cfg": {"image_size": 16, "layers": 2, "width": 16, "head_width": 8, "patch_size": 8},
-            "text_cfg": {"context_length": 6, "vocab_size": len(words), "width": 16, "heads": 2, "layers": 2},
-        },
-        "preprocess_cfg": {"mean": [mean] * 3, "std": [0.25] * 3},
-    }
-    (path / "open_clip_config.json").write_text(json.dumps(config))
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        module = open_clip.create_model(f"local-dir:{path}", load_weights=False)
-    save_file(module.state_dict(), path / "open_clip_model.safetensors")
-    return path
-
-
 @pytest.fixture(scope="module")
 def directory(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(make_directory(tmp_path_factory.mktemp("clip")))
+    return str(make_clip_directory(tmp_path_factory.mktemp("clip")))
 
 
 def test_constructing_loads_nothing() -> None:
@@ -106,7 +74,7 @@ def test_image_gradient_against_finite_differences(directory: str) -> None:
 def test_pixels_get_the_networks_own_statistics_unless_told(directory: str, tmp_path: Path) -> None:
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
-    other = str(make_directory(tmp_path, mean=0.1))
+    other = str(make_clip_directory(tmp_path, mean=0.1))
     images = torch.rand(2, 3, 16, 16)
     statistics = {
         CLIP(directory=directory): ([0.5] * 3, [0.25] * 3),
@@ -145,7 +113,7 @@ def test_score_against_open_clip_itself(directory: str) -> None:
 def test_activation_follows_what_the_weights_declare(tmp_path: Path, quick_gelu: bool) -> None:
     from open_clip.transformer import QuickGELU
 
-    directory = str(make_directory(tmp_path, quick_gelu=quick_gelu))
+    directory = str(make_clip_directory(tmp_path, quick_gelu=quick_gelu))
     for setting in (None, quick_gelu):
         kinds = {type(m) for m in _load(CLIP(directory=directory, quick_gelu=setting)).module.modules()}
         assert (QuickGELU in kinds) == quick_gelu and (torch.nn.GELU in kinds) != quick_gelu
@@ -177,15 +145,15 @@ def test_random_weights_are_the_same_every_time_and_leave_the_generator_alone(di
 
 
 def test_fingerprint_changes_with_the_weights(tmp_path: Path, directory: str) -> None:
-    other = make_directory(tmp_path, seed=1)
+    other = make_clip_directory(tmp_path, seed=1)
     before = CLIP(directory=str(other)).fingerprint()
     assert before != CLIP(directory=directory).fingerprint()
-    make_directory(tmp_path, seed=2)
+    make_clip_directory(tmp_path, seed=2)
     assert before != CLIP(directory=str(other)).fingerprint()
 
 
 def test_truncated_weights_are_refused_in_words(tmp_path: Path) -> None:
-    file = make_directory(tmp_path) / "open_clip_model.safetensors"
+    file = make_clip_directory(tmp_path) / "open_clip_model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(WeightsError, match="truncated"):
         CLIP(directory=str(tmp_path)).encode_text(TEXTS)
@@ -193,14 +161,14 @@ def test_truncated_weights_are_refused_in_words(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("missing", ["open_clip_model.safetensors", "open_clip_config.json", "tokenizer"])
 def test_missing_parts_are_named(tmp_path: Path, missing: str) -> None:
-    make_directory(tmp_path)
+    make_clip_directory(tmp_path)
     (tmp_path / missing).rename(tmp_path / "elsewhere")
     with pytest.raises(WeightsError, match=missing):
         CLIP(directory=str(tmp_path)).encode_text(TEXTS)
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
-    config = make_directory(tmp_path) / "open_clip_config.json"
+    config = make_clip_directory(tmp_path) / "open_clip_config.json"
     config.write_text(config.read_text().replace('"embed_dim": 12', '"embed_dim": 10'))
     with pytest.raises(WeightsError, match="could not be loaded"):
         CLIP(directory=str(tmp_path)).encode_text(TEXTS)

@@ -1,0 +1,47 @@
+"""What all tests share: no network, one thread per process, and small models with random weights."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["WANDB_MODE"] = "offline"
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny networks run slower on more
+
+from pathlib import Path
+
+import pytest
+
+from guidebench.models.latent_diffusion import LatentDiffusion
+from tiny_models import ARCHITECTURE, make_clip_directory
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what this machine cannot run."""
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="no CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> LatentDiffusion:
+    """A Stable Diffusion-like model with random weights: latents 4 x 8 x 8, images 32 x 32."""
+    model = LatentDiffusion("tiny", architecture=ARCHITECTURE, random_weights=True)
+    model.load("cpu")
+    return model
+
+
+@pytest.fixture(scope="session")
+def clip_directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Two tiny CLIPs with different random weights, for 16 x 16 images: `guide` and `score`."""
+    return {
+        name: str(make_clip_directory(tmp_path_factory.mktemp(name), seed=seed))
+        for seed, name in enumerate(("guide", "score"))
+    }
+
+
+@pytest.fixture
+def checkout() -> Path:
+    """The root of the repository."""
+    return Path(__file__).resolve().parents[1]

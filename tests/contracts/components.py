@@ -1,0 +1,61 @@
+"""Every component that conf/ declares: the contract tests are parametrised over these lists."""
+
+import pytest
+
+from guidebench.problems import Problem, TextToImage
+from guidebench.runner.build import Job
+from guidebench.runner.compose import compose_config, shipped
+
+_OVERRIDE = {
+    "clip": "clip@guide_clip={name}",
+    "metric": "+metric@metrics.contract={name}",
+}
+_SUITE = {"model/sd14": "full", "model/sd15": "full", "dataset/drawbench/full": "full"}
+_NOT_OF_A_JOB = {"train"}  # read by scripts/train_embedded.py
+
+PROMPTS = ("a red circle", "two blue squares", "a red square", "two red circles")
+
+
+def choices(group: str) -> list[str]:
+    """Names of the YAMLs of a config group."""
+    root = shipped("conf") / group
+    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in root.rglob("*.yaml"))
+
+
+def groups() -> list[str]:
+    """Config groups of a job."""
+    return sorted(p.name for p in shipped("conf").iterdir() if p.is_dir() and p.name not in _NOT_OF_A_JOB)
+
+
+def choosing(group: str, name: str) -> list[str]:
+    """Overrides that compose a job with one choice, in the suite it belongs to."""
+    chosen = _OVERRIDE.get(group, f"{group}={{name}}").format(name=name)
+    suite = _SUITE.get(f"{group}/{name}")
+    return [*([f"suite={suite}"] if suite else []), chosen]
+
+
+def each(group: str) -> pytest.MarkDecorator:
+    """Parametrise a test's argument `name` over the YAMLs of a group."""
+    return pytest.mark.parametrize("name", choices(group))
+
+
+def job(*overrides: str) -> Job:
+    """A composed and checked job."""
+    return Job.from_config(compose_config(overrides))
+
+
+def problems(handles: tuple[str, ...]) -> list[Problem]:
+    """Four problems of a kind that a component handles.
+
+    A component of a new kind of problem brings its example here.
+    """
+    examples: dict[str, list[Problem]] = {
+        "TextToImage": [
+            TextToImage(f"case-{i}", seed, prompt, "contract")
+            for i, (seed, prompt) in enumerate(zip((0, 1, 0, 2), PROMPTS, strict=True))
+        ],
+    }
+    for kind in handles:
+        if kind in examples:
+            return examples[kind]
+    raise KeyError(f"tests/contracts/components.py has no example of {handles}")
