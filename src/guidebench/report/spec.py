@@ -60,6 +60,7 @@ class ComparisonSpec:
         against: value of the row it is compared with.
         kind: `relative_percent` (ratio of means, minus one) or `difference`.
         paper: the paper's number for the same quantity, by the paper's own group names.
+        by_group: also within each group; otherwise over all cases only, which keeps Holm's family small.
     """
 
     metric: str
@@ -67,6 +68,7 @@ class ComparisonSpec:
     against: str
     kind: ComparisonKind
     paper: Mapping[str, float]
+    by_group: bool = True
 
 
 @dataclass(frozen=True)

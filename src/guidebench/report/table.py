@@ -327,11 +327,12 @@ def _cell(records: pd.DataFrame, column: str, cluster_by: str, paper: str = "") 
 def _compare(
     groups: Sequence[tuple[str, pd.DataFrame]], group_names: set[str], spec: TableSpec
 ) -> tuple[Comparison, ...]:
-    """All declared comparisons in all groups: one Holm family."""
+    """All declared comparisons in the groups they are declared for: one Holm family."""
     family = [
         (name, declared, _pairs(group, declared, spec))
         for name, group in groups
         for declared in spec.comparisons
+        if declared.by_group or name == ALL
     ]
     p_values = [statistics.paired_p_value(pairs) for _, _, pairs in family]
     comparisons = []

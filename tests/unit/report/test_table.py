@@ -196,3 +196,16 @@ def test_bad_input_is_refused(
         build_table(records.assign(status="running"), spec, labels)
     with pytest.raises(DataError, match="stored more than once"):
         build_table(pd.concat([records, records.iloc[:1]]), spec, labels)
+
+
+def test_a_comparison_over_all_cases_only_leaves_the_holm_family_smaller(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str], table: Table
+) -> None:
+    for declared in document["comparisons"][1:]:
+        declared["by_group"] = False
+    smaller = build_table(records, parse_spec(document), labels)
+    assert len(smaller.comparisons) == len(document["comparisons"]) + 2
+    assert smaller.headline is not None and table.headline is not None
+    assert smaller.headline.p_value == table.headline.p_value
+    assert smaller.headline.p_adjusted is not None and table.headline.p_adjusted is not None
+    assert smaller.headline.p_adjusted <= table.headline.p_adjusted
