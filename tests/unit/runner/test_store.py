@@ -100,10 +100,14 @@ DAMAGES = {
     "image lost": lambda folder: (folder / "image.png").unlink(),
     "record lost": lambda folder: (folder / "record.json").unlink(),
     "record empty": lambda folder: (folder / "record.json").write_bytes(b""),
-    "record cut": lambda folder: (folder / "record.json").write_bytes((folder / "record.json").read_bytes()[:-30]),
+    "record cut": lambda folder: (folder / "record.json").write_bytes(
+        (folder / "record.json").read_bytes()[:-30]
+    ),
     "record binary": lambda folder: (folder / "record.json").write_bytes(b"\xff\xfe\x00"),
     "record another kind": lambda folder: (folder / "record.json").write_text("[1, 2]"),
-    "record without fields": lambda folder: (folder / "record.json").write_text('{"record": {}, "sha256": ""}'),
+    "record without fields": lambda folder: (folder / "record.json").write_text(
+        '{"record": {}, "sha256": ""}'
+    ),
     "cost changed": lambda folder: (folder / "record.json").write_text(
         (folder / "record.json").read_text().replace('"nfe_fwd": 12', '"nfe_fwd": 13')
     ),
@@ -155,7 +159,9 @@ def test_a_write_that_fails_leaves_nothing_behind(store: Store, monkeypatch: pyt
     assert not folder.exists() and not list(folder.parent.glob(".draft-*"))
 
 
-@pytest.mark.parametrize("case_id", ["", "..", ".hidden", "a/b", "a\\b", "A red circle", "a b", "ä", "x" * 82, "a\n"])
+@pytest.mark.parametrize(
+    "case_id", ["", "..", ".hidden", "a/b", "a\\b", "A red circle", "a b", "ä", "x" * 82, "a\n"]
+)
 def test_case_ids_that_are_no_plain_names_are_refused(store: Store, case_id: str) -> None:
     with pytest.raises(StoreError, match="case id"):
         store.sample_dir(HASH, TextToImage(case_id, 0, "a red circle", "Colors"))
@@ -175,7 +181,9 @@ def test_metric_values_survive_bit_for_bit(store: Store) -> None:
     assert store.read_metric("m", "c") is None and store.read_metric("n", "b") is None
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"values": [1.0]}', b'{"values": [1.0], "sha256": "0"}', b"\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b'{"values": [1.0]}', b'{"values": [1.0], "sha256": "0"}', b"\xff"]
+)
 def test_damaged_metric_values_are_missing_and_can_be_rewritten(store: Store, content: bytes) -> None:
     store.write_metric("m", "b", [1.0])
     (path,) = (store.root / "metrics").rglob("*.json")
@@ -189,9 +197,12 @@ def test_damaged_metric_values_are_missing_and_can_be_rewritten(store: Store, co
 
 
 def test_a_batch_is_held_by_one(store: Store) -> None:
-    with store.claim(HASH, "batch", wait=False) as first:
-        with store.claim(HASH, "batch", wait=False) as second, store.claim(HASH, "other", wait=False) as other:
-            assert (first, second, other) == (True, False, True)
+    with (
+        store.claim(HASH, "batch", wait=False) as first,
+        store.claim(HASH, "batch", wait=False) as second,
+        store.claim(HASH, "other", wait=False) as other,
+    ):
+        assert (first, second, other) == (True, False, True)
     with store.claim(HASH, "batch", wait=False) as again:
         assert again
 

@@ -1,0 +1,195 @@
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from guidebench.diffusion.random import METHOD, RandomStreams
+from guidebench.gradients.checkpointed import Checkpointed
+from guidebench.methods.base import Setup
+from guidebench.methods.end_to_end.doodl import DOODL
+from guidebench.methods.none import Unguided
+from guidebench.problems import TextToImage
+from guidebench.samplers.ddim import DDIM
+from guidebench.samplers.edict import EDICT
+
+P, CFG = 0.93, 3.0
+
+
+@pytest.fixture
+def setup(mixture, target) -> Setup:
+    return Setup(mixture, EDICT(n_steps=10), target, Checkpointed(), CFG)
+
+
+def pair(*values: float) -> tuple[Tensor, Tensor]:
+    """Two members that are equal: one sample, a latent of shape (1, 1, n)."""
+    return (latent(*values), latent(*values))
+
+
+def latent(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)[None, None]
+
+
+# -- the optimiser step, in numbers worked out by hand -----------------------------------------------------------------
+
+GRADS = (latent(4e-3, 6e-4), latent(0.0, -2e-4))
+"""Mean over the members: (2e-3, 2e-4). Clipping each member first would give (5e-4, 2e-4)."""
+
+
+def test_step_averages_then_clips_then_adds_momentum_then_noise() -> None:
+    method = DOODL(clip=1e-3, momentum=0.9, renormalize=False)
+    members, velocity = method.update(pair(3, 4), pair(2e-3, -1e-3), GRADS, latent(0.5, -0.25), pair(5, 5))
+    # velocity = 0.9 (2e-3, -1e-3) + (1e-3, 2e-4): beyond the clip, which bounds gradients alone
+    for v in velocity:
+        torch.testing.assert_close(v, latent(2.8e-3, -7e-4), rtol=0, atol=1e-15)
+    for x in members:
+        torch.testing.assert_close(x, latent(3 - 2.8e-3 + 0.5, 4 + 7e-4 - 0.25), rtol=0, atol=1e-14)
+
+
+def test_official_step_is_half_before_the_clip() -> None:
+    method = DOODL(clip=1e-3, momentum=0.9, renormalize=False, variant="official")
+    grads = (latent(1e-3, 6e-3), latent(0.0, -2e-3))
+    _, velocity = method.update(pair(3, 4), pair(0, 0), grads, latent(0, 0), pair(5, 5))
+    # 0.25 (Gx + Gy) = (2.5e-4, 1e-3): halved before the clip, else the second would be 5e-4
+    for v in velocity:
+        torch.testing.assert_close(v, latent(2.5e-4, 1e-3), rtol=0, atol=1e-15)
+
+
+def test_variants_differ_in_weight_and_noise_and_explicit_values_win() -> None:
+    paper, official = DOODL(), DOODL(variant="official")
+    assert (paper.gradient_weight, paper.noise_std) == (1.0, 1e-2)
+    assert (official.gradient_weight, official.noise_std) == (0.5, 1e-4)
+    assert DOODL(variant="official", noise_std=0.0, gradient_weight=2.0).noise_std == 0.0
+    assert DOODL(variant="official", noise_std=0.0, gradient_weight=2.0).gradient_weight == 2.0
+
+
+def test_members_that_drifted_are_averaged_then_brought_back_to_their_norm() -> None:
+    method = DOODL(clip=1e-3)
+    drifted = (latent(6, 0), latent(0, 8))
+    members, _ = method.update(drifted, pair(0, 0), pair(0, 0), latent(0, 0), (latent(5), latent(5)))
+    # average (3, 4) has norm 5 already; renormalising each first would give (2.5, 2.5)
+    for x in members:
+        torch.testing.assert_close(x, latent(3, 4), rtol=0, atol=1e-14)
+    members, _ = method.update(drifted, pair(0, 0), pair(0, 0), latent(3, 4), (latent(10), latent(10)))
+    for x in members:
+        torch.testing.assert_close(x, latent(6, 8), rtol=0, atol=1e-14)
+
+
+def test_untied_members_go_their_own_ways() -> None:
+    method = DOODL(clip=1e-3, tied=False, renormalize=False)
+    members, _ = method.update(pair(3, 4), pair(0, 0), GRADS, latent(0, 0), pair(5, 5))
+    torch.testing.assert_close(members[0], latent(3 - 1e-3, 4 - 6e-4), rtol=0, atol=1e-14)
+    torch.testing.assert_close(members[1], latent(3, 4 + 2e-4), rtol=0, atol=1e-14)
+
+
+def test_norm_after_a_step_in_single_precision() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, g, noise = (torch.randn(5, 4, 64, 64, generator=generator) for _ in range(3))
+    radius = torch.linalg.vector_norm(x.flatten(1), dim=1)
+    shaped = radius[:, None, None, None]
+    members, _ = DOODL().update((x, x), (0 * x, 0 * x), (g, g), 0.01 * noise, (shaped, shaped))
+    for member in members:
+        assert not torch.equal(member, x)
+        torch.testing.assert_close(
+            torch.linalg.vector_norm(member.flatten(1), dim=1), radius, rtol=1e-6, atol=0
+        )
+
+
+# -- the whole method against its definition, written out with autograd ------------------------------------------------
+
+
+def written_out(setup: Setup, problems: list[TextToImage], method: DOODL) -> tuple[Tensor, Tensor]:
+    """specs of EDICT and of DOODL's loop, one line each, in double precision: final x_0 and the losses (b, M)."""
+    model, n = setup.model, setup.sampler.n_steps
+    streams = RandomStreams(problems)
+    cond, null = model.condition([p.prompt for p in problems]), model.condition([""] * len(problems))
+    alpha_bar = torch.cumprod(1 - torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2, 0)
+    times = list(range(0, 1000, 1000 // n))[::-1]
+
+    def eps(z: Tensor, t: int) -> Tensor:
+        uncond, conditional = model.eps(z, t, null), model.eps(z, t, cond)
+        return uncond + CFG * (conditional - uncond)
+
+    def chain(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        for i, t in enumerate(times):
+            before, after = alpha_bar[t], alpha_bar[max(t - 1000 // n, 0)]
+            a = (after / before).sqrt()
+            b = (1 - after).sqrt() - a * (1 - before).sqrt()
+            if i % 2 == 0:
+                x = a * x + b * eps(y, t)
+                y = a * y + b * eps(x, t)
+            else:
+                y = a * y + b * eps(x, t)
+                x = a * x + b * eps(y, t)
+            x = P * x + (1 - P) * y
+            y = P * y + (1 - P) * x
+        return x, y
+
+    x_T = streams.normal(model.sample_shape, "x_T").double()
+    norm = x_T.flatten(1).norm(dim=1)[:, None, None, None]
+    loss = setup.loss.bind(problems, streams)
+    velocity, losses = torch.zeros_like(x_T), []
+    for _ in range(method.n_opt):
+        leaf_x, leaf_y = x_T.clone().requires_grad_(), x_T.clone().requires_grad_()
+        ends = chain(leaf_x, leaf_y)
+        values = [loss(model.decode(end)) for end in ends]
+        g_x, g_y = torch.autograd.grad(method.scale * (values[0] + values[1]).sum(), (leaf_x, leaf_y))
+        losses.append((values[0] + values[1]).detach() / 2)
+        weight = {"paper": 0.5, "official": 0.25}[method.variant]
+        velocity = 0.9 * velocity + (weight * (g_x + g_y)).clamp(-method.clip, method.clip)
+        x_T = x_T - velocity + method.noise_std * streams.normal(model.sample_shape, METHOD).double()
+        x_T = x_T * norm / x_T.flatten(1).norm(dim=1)[:, None, None, None]
+    return chain(x_T, x_T)[0].detach(), torch.stack(losses, dim=1)
+
+
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_equals_the_definition_written_out(setup: Setup, problems: list[TextToImage], variant: str) -> None:
+    method = DOODL(scale=0.3, n_opt=4, clip=0.02, variant=variant)  # type: ignore[arg-type]
+    x0, losses = written_out(setup, problems, method)
+    generation = method.generate(problems, setup)
+    torch.testing.assert_close(generation.latents.double(), x0, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(generation.history["loss"].double(), losses, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(generation.images.double(), torch.sigmoid(x0), rtol=1e-4, atol=1e-4)
+    assert not generation.failures
+
+
+def test_the_loss_goes_down(setup: Setup, problems: list[TextToImage]) -> None:
+    setup = dataclasses.replace(setup, sampler=EDICT(n_steps=5))
+    generation = DOODL(scale=1.0, n_opt=50, clip=1e-2, noise_std=0.0).generate(problems, setup)
+    loss = generation.history["loss"]
+    assert loss.shape == (3, 50)
+    assert (loss[:, -1] < 0.9 * loss[:, 0]).all()
+    # the image belongs to the last latents, after the last update
+    score = setup.loss.bind(problems, None)  # type: ignore[arg-type]
+    assert (score(generation.images) < score(Unguided().generate(problems, setup).images)).all()
+
+
+def test_without_noise_nothing_is_random_and_with_it_the_seed_decides(
+    setup: Setup, problems: list[TextToImage]
+) -> None:
+    def latents(noise_std: float, seed: int = 3) -> Tensor:
+        batch = [dataclasses.replace(p, seed=seed) for p in problems]
+        return DOODL(n_opt=3, noise_std=noise_std).generate(batch, setup).latents
+
+    assert torch.equal(latents(0.0), latents(0.0))
+    assert torch.equal(latents(0.1), latents(0.1))
+    assert not torch.equal(latents(0.0), latents(0.1))
+    assert not torch.equal(latents(0.0), latents(0.0, seed=4))
+
+
+@pytest.mark.parametrize("nothing", [{"scale": 0.0}, {"n_opt": 0}])
+def test_doing_nothing_is_unguided_sampling(
+    setup: Setup, problems: list[TextToImage], nothing: dict[str, float]
+) -> None:
+    assert torch.equal(
+        DOODL(**nothing).generate(problems, setup).images,  # type: ignore[arg-type]
+        Unguided().generate(problems, setup).images,
+    )
+
+
+def test_a_single_latent_is_optimised_with_a_sampler_that_has_one(
+    setup: Setup, problems: list[TextToImage]
+) -> None:
+    setup = dataclasses.replace(setup, sampler=DDIM(n_steps=5))
+    loss = DOODL(scale=1.0, n_opt=30, clip=1e-2, noise_std=0.0).generate(problems, setup).history["loss"]
+    assert (loss[:, -1] < 0.9 * loss[:, 0]).all()

@@ -1,0 +1,181 @@
+"""What holds for each method, on the analytic model."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from guidebench.diffusion.random import X_T, RandomStreams
+from guidebench.gradients.base import GradientStrategy
+from guidebench.gradients.checkpointed import Checkpointed
+from guidebench.gradients.direct import Direct
+from guidebench.gradients.reversible import Reversible
+from guidebench.methods.base import FiniteCheck, Method, Setup
+from guidebench.methods.end_to_end.doodl import DOODL
+from guidebench.methods.none import Unguided
+from guidebench.methods.posterior.one_step import OneStep
+from guidebench.problems import TextToImage
+from guidebench.samplers.base import Sampler
+from guidebench.samplers.ddim import DDIM
+from guidebench.samplers.edict import EDICT
+
+METHODS = [
+    Unguided(),
+    OneStep(scale=1.0),
+    OneStep(scale=1.0, variant="official"),
+    DOODL(n_opt=2),
+    DOODL(n_opt=2, tied=False),
+    DOODL(n_opt=2, variant="official"),
+]
+GRADIENTS = [Direct(), Checkpointed(), Checkpointed(keep_graphs=3), Reversible()]
+SAMPLERS = [DDIM(n_steps=4), EDICT(n_steps=4), EDICT(n_steps=5), DDIM(n_steps=4, eta=0.7)]
+
+
+def name(value: object) -> str:
+    return repr(value) if not isinstance(value, Method) else f"{type(value).__name__}{vars(value)}"
+
+
+@pytest.fixture
+def setup(mixture, target) -> Setup:
+    return Setup(mixture, EDICT(n_steps=4), target, Checkpointed(), 3.0)
+
+
+COMBINATIONS = [
+    (method, gradient, sampler)
+    for method in METHODS
+    for gradient in (GRADIENTS if method.needs_gradient else GRADIENTS[:1])
+    for sampler in SAMPLERS
+    if not (
+        method.needs_gradient and (sampler.is_stochastic or gradient.needs_reversible > sampler.is_reversible)
+    )
+]
+
+
+@pytest.mark.parametrize(("method", "gradient", "sampler"), COMBINATIONS, ids=name)
+@pytest.mark.parametrize("cfg_scale", [0.0, 1.0, 3.0])
+def test_the_declared_cost_is_what_is_counted(
+    setup: Setup, problems, method: Method, gradient: GradientStrategy, sampler: Sampler, cfg_scale: float
+) -> None:
+    """Counted by the model itself: rows that it was asked for, per problem."""
+    setup = dataclasses.replace(setup, sampler=sampler, gradient=gradient, cfg_scale=cfg_scale)
+    generation = method.generate(problems, setup)
+    assert generation.cost == method.cost(setup)
+    assert sum(len(x) for x in setup.model.asked) == len(problems) * generation.cost.nfe_fwd  # type: ignore[attr-defined]
+    assert (generation.cost.nfe_bwd > 0) == (not isinstance(method, Unguided))
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_a_row_depends_on_its_problem_alone(setup: Setup, problems, method: Method) -> None:
+    together = method.generate(problems, setup)
+    shuffled = method.generate(problems[::-1], setup).latents.flip(0)
+    torch.testing.assert_close(shuffled, together.latents, rtol=1e-5, atol=1e-5)
+    for row, problem in enumerate(problems):
+        alone = method.generate([problem], setup)
+        torch.testing.assert_close(alone.latents[0], together.latents[row], rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(together.latents[0], together.latents[1])
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS[:3], ids=name)
+def test_every_method_starts_from_the_same_noise(setup: Setup, problems, sampler: Sampler) -> None:
+    setup = dataclasses.replace(setup, sampler=sampler)
+    expected = setup.model.schedule.prior_std * RandomStreams(problems).normal(setup.model.sample_shape, X_T)
+    for method in METHODS:
+        setup.model.asked.clear()  # type: ignore[attr-defined]
+        method.generate(problems, setup)
+        assert torch.equal(setup.model.asked[0][: len(problems)], expected)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("method", METHODS[1:], ids=name)
+@pytest.mark.parametrize("gradient", GRADIENTS, ids=name)
+def test_a_loss_that_is_nan_fails_its_row_and_no_other(
+    setup: Setup, problems, method: Method, gradient: GradientStrategy
+) -> None:
+    setup = dataclasses.replace(setup, gradient=gradient)
+    bad = TextToImage("bad", 0, "prompt", "some")
+    mixed = method.generate([problems[0], bad, problems[1]], setup)
+    assert list(mixed.failures) == [1]
+    failure = mixed.failures[1]
+    assert (failure.step, failure.tensor, failure.rows) == (0, "gradient", [1])
+    good = method.generate([problems[0], problems[2], problems[1]], setup)
+    assert not good.failures
+    for row in (0, 2):
+        torch.testing.assert_close(mixed.latents[row], good.latents[row], rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(
+            mixed.history["loss"][row], good.history["loss"][row], rtol=1e-5, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize("method", [METHODS[0], METHODS[1], METHODS[3]], ids=name)
+def test_a_network_that_breaks_down_midway_is_noticed(
+    setup: Setup, problems, method: Method, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From t = 500 on the second row of a prediction is infinite."""
+    eps = setup.model.eps
+
+    def broken(x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
+        out = eps(x_t, t, cond)
+        mask = torch.zeros(len(out), 1, 1, 1)
+        if t <= 500:
+            mask[1::3] = math.inf
+        return out + mask
+
+    monkeypatch.setattr(setup.model, "eps", broken)
+    generation = method.generate(problems, setup)
+    assert list(generation.failures) == [1]
+    assert generation.latents[[0, 2]].isfinite().all()
+    if isinstance(method, Unguided):
+        # times 750, 500, 250, two half-steps each: seen in x once the first half-step at 500 has moved a member
+        assert generation.failures[1].tensor == "x_t" and generation.failures[1].step in (2, 3)
+
+
+@pytest.mark.parametrize("method", [METHODS[0], METHODS[1], METHODS[3]], ids=name)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_decoder_that_overflows_at_the_end_is_noticed(
+    setup: Setup, problems, method: Method, value: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Clamping would turn an infinity into a valid pixel."""
+    decode = setup.model.decode
+
+    def broken(x0: Tensor) -> Tensor:
+        images = decode(x0)
+        if not torch.is_grad_enabled() and not x0.requires_grad:
+            images = images.clone()
+            images[1, 0, 0, 0] = value
+        return images
+
+    monkeypatch.setattr(setup.model, "decode", broken)
+    failures = method.generate(problems, setup).failures
+    assert {row: failure.tensor for row, failure in failures.items()} == {1: "image"}
+
+
+def test_images_are_within_bounds_and_not_attached_to_a_graph(setup: Setup, problems) -> None:
+    for method in METHODS:
+        generation = method.generate(problems, setup)
+        assert generation.images.min() >= 0 and generation.images.max() <= 1
+        assert not generation.images.requires_grad and not generation.latents.requires_grad
+        assert not any(curve.requires_grad for curve in generation.history.values())
+
+
+def test_global_random_state_is_neither_read_nor_moved(setup: Setup, problems) -> None:
+    for method in METHODS:
+        torch.manual_seed(1)
+        state = torch.get_rng_state()
+        first = method.generate(problems, setup).latents
+        assert torch.equal(torch.get_rng_state(), state)
+        torch.manual_seed(2)
+        assert torch.equal(method.generate(problems, setup).latents, first)
+
+
+def test_finite_check_keeps_the_first_sight_of_each_row() -> None:
+    check, fine, broken = FiniteCheck(), torch.zeros(3, 2), torch.zeros(3, 2)
+    broken[2, 1] = math.inf
+    check("x_t", fine, 0)
+    check("x_t", broken, 1)
+    check("gradient", torch.full((3, 2), math.nan), 2)
+    assert {row: (f.step, f.tensor) for row, f in check.failures.items()} == {
+        0: (2, "gradient"),
+        1: (2, "gradient"),
+        2: (1, "x_t"),
+    }
