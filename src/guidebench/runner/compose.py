@@ -61,25 +61,29 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
     """Hydra's error in one line, with the nearest allowed words."""
     message = str(error.__cause__ or error) if "Error merging override" in str(error) else str(error)
     groups = {
-        p.name: sorted(q.stem for q in p.glob("*.yaml")) for p in shipped("conf").iterdir() if p.is_dir()
+        p.name: sorted(q.relative_to(p).with_suffix("").as_posix() for q in p.rglob("*.yaml"))
+        for p in shipped("conf").iterdir()
+        if p.is_dir()
     }
-    for override in parse(overrides):
+    parsed = parse(overrides)
+    choices = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
+    for override in parsed:
         key = override.key_or_group
         chosen = str(override.value()) if not override.is_sweep_override() else ""
         near = ""
         if key in groups and f"'{key}/{chosen}'" in message:
             near = f"{suggestion(chosen, groups[key])}allowed: {', '.join(groups[key])}"
         elif re.search(rf"Could not override '{re.escape(key)}'|Key '{re.escape(key)}'", message):
-            near = _siblings(key)
+            near = _siblings(key, choices)
         if near:
             return f"{override.input_line}: {message.splitlines()[0].rstrip('.')}; {near}"
     return message
 
 
-def _siblings(key: str) -> str:
-    """What stands beside a key in the default configuration, the nearest first."""
+def _siblings(key: str, choices: Sequence[str]) -> str:
+    """What stands beside a key, once the groups are chosen, the nearest first."""
     parent, _, name = key.rpartition(".")
-    config = compose_config([])
+    config = compose_config(choices)
     node = OmegaConf.select(config, parent) if parent else config
     if not isinstance(node, DictConfig):
         return ""
