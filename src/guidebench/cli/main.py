@@ -26,6 +26,8 @@ usage: guidebench COMMAND [ARGUMENTS]
   guidebench run method=doodl seed=3
   guidebench run -m method=none,one_step,doodl 'seed=range(0,9)'
   guidebench table doodl/fig5 size=smoke
+
+Completion of commands and overrides: eval "$(guidebench -sc install=bash)" (or zsh, fish)
 """
 
 
@@ -40,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     if name == "--version":
         print(guidebench.__version__)
         return 0
+    if name in ("-sc", "--shell-completion"):
+        return int(importlib.import_module("guidebench.cli.completion").main(arguments))
     if name not in COMMANDS:
         from guidebench.runner.suggest import suggestion
 
