@@ -83,11 +83,12 @@ class LatentDiffusion(DiffusionModel):
         else:
             where = {"pretrained_model_name_or_path": str(resolve(self.source)), "local_files_only": True}
         try:
-            plain = {**where, "use_safetensors": True, "low_cpu_mem_usage": False, "torch_dtype": self._dtype}
-            unet = UNet2DConditionModel.from_pretrained(**plain, subfolder="unet")
-            vae = AutoencoderKL.from_pretrained(**plain, subfolder="vae")
-            text_encoder, info = CLIPTextModel.from_pretrained(
-                **where, subfolder="text_encoder", use_safetensors=True, dtype=self._dtype, output_loading_info=True
+            safe = {**where, "use_safetensors": True, "output_loading_info": True}
+            plain = {**safe, "low_cpu_mem_usage": False, "torch_dtype": self._dtype}
+            unet, of_unet = UNet2DConditionModel.from_pretrained(**plain, subfolder="unet")
+            vae, of_vae = AutoencoderKL.from_pretrained(**plain, subfolder="vae")
+            text_encoder, of_text_encoder = CLIPTextModel.from_pretrained(
+                **safe, subfolder="text_encoder", dtype=self._dtype
             )
             tokenizer = AutoTokenizer.from_pretrained(**where, subfolder="tokenizer")
             scheduler = DDIMScheduler.load_config(**where, subfolder="scheduler")
@@ -96,14 +97,16 @@ class LatentDiffusion(DiffusionModel):
                 f"model.source: cannot load {self.source!r}"
                 + (f" (revision {self.revision})" if self.revision else "")
                 + f": {type(error).__name__}: {error}\nA directory must hold unet/, vae/, text_encoder/, tokenizer/ "
-                "and scheduler/ in the diffusers layout as safetensors; a hub id needs a network connection or a cached "
-                "copy. suite=random runs the same architecture without weights."
+                "and scheduler/ in the diffusers layout as safetensors; a hub id needs a network connection or a "
+                "cached copy. suite=random runs the same architecture without weights."
             ) from error
-        if info["missing_keys"]:
-            raise WeightsError(
-                f"model.source: {self.source!r} leaves text encoder weights uninitialised: "
-                f"{sorted(info['missing_keys'])[:3]} ...; was it written by an incompatible transformers version?"
-            )
+        # Both libraries fill what a file lacks with random numbers, and only warn.
+        for name, info in (("unet", of_unet), ("vae", of_vae), ("text_encoder", of_text_encoder)):
+            if info["missing_keys"]:
+                raise WeightsError(
+                    f"model.source: {self.source!r} lacks weights of its {name}: {sorted(info['missing_keys'])[:3]} "
+                    "...; was it cut, or written by an incompatible version of diffusers or transformers?"
+                )
         for key in ("beta_schedule", "beta_start", "beta_end", "num_train_timesteps", "prediction_type"):
             expected, found = self._scheduler_config[key], scheduler.get(key, _SCHEDULER_DEFAULTS.get(key))
             if expected != found:
