@@ -91,9 +91,10 @@ class GaussianMixture:
 
 
 class TanhNetwork(torch.nn.Module):
-    """A small smooth noise prediction with random weights: eps_hat = W_2 tanh(W_1 [x, cond, time] + b_1) + b_2.
+    """A small smooth network with random weights: eps_hat = sigma_t x_t + W_2 tanh(W_1 [x_t, cond, time] + b_1) + b_2.
 
-    Smoothness matters: the fitted orders of solvers hold for no ReLU network.
+    The first term is the prediction for N(0, I) and keeps samples of order one. Smoothness matters: the fitted orders
+    of solvers hold for no ReLU network.
 
     Args:
         schedule: gives the network its time as half log-SNR, squashed.
@@ -132,4 +133,4 @@ class TanhNetwork(torch.nn.Module):
         if cond is None:
             cond = x_t.new_zeros(x_t.shape[0], self.cond_dim)
         hidden = torch.cat([x_t, cond, time], dim=1) @ self.w1.T + self.b1
-        return hidden.tanh() @ self.w2.T + self.b2
+        return self.schedule.sigma(t) * x_t + hidden.tanh() @ self.w2.T + self.b2

@@ -91,9 +91,7 @@ class Checkpointed(GradientStrategy):
         value, cotangent = value_and_cotangent(objective, state)
         for k in reversed(range(n)):
             graph = graphs.pop() if graphs else StageGraph.record(chain, eps_model, stored.pop(), k, inputs)
-            grads = graph.pull(cotangent)
-            cotangent = grads[: len(cotangent)]
-            inputs.add(graph.inputs[len(cotangent) :], grads[len(cotangent) :])
+            cotangent = graph.pull(cotangent, inputs)
         return inputs.result(value, state, cotangent)
 
     def _budget(self, device: torch.device) -> float:

@@ -15,11 +15,13 @@ class StageGraph:
     """The graph of update(state, eps_model(query(state))) from fresh leaves.
 
     Args:
-        inputs: the stage's leaves: members of the state, then what else is differentiated.
+        leaves: members of the state before the stage.
+        others: what else the stage depends on and is differentiated.
         new: the state after the stage, attached to the graph.
     """
 
-    inputs: tuple[Tensor, ...]
+    leaves: State
+    others: tuple[Tensor, ...]
     new: State
 
     @classmethod
@@ -32,7 +34,7 @@ class StageGraph:
             x_t, t = chain.query(leaves, k)
             eps = eps_model(x_t, t, cond_at(inputs.cond, k))
             new = chain.update(leaves, eps, k, noise_at(chain, inputs.noises, k))
-        return cls((*leaves, *inputs.at(k)), new)
+        return cls(leaves, inputs.at(k), new)
 
     @classmethod
     def record_linear(
@@ -46,11 +48,13 @@ class StageGraph:
             leaves = tuple(s.detach().requires_grad_() for s in state)
             noise = noise_at(chain, inputs.noises, k)
             new = chain.update(leaves, eps, k, noise)
-        return cls((*leaves, *((noise,) if noise is not None and noise.requires_grad else ())), new)
+        return cls(leaves, (noise,) if noise is not None and noise.requires_grad else (), new)
 
-    def pull(self, cotangent: State) -> tuple[Tensor, ...]:
-        """Vector-Jacobian products with respect to `inputs`. Cost: 1 backward. The graph is freed."""
-        return scaled_vjp(self.new, self.inputs, cotangent)
+    def pull(self, cotangent: State, inputs: "Differentiated") -> State:
+        """The cotangent before the stage; what else is differentiated is added to `inputs`. Cost: 1 backward."""
+        grads = scaled_vjp(self.new, (*self.leaves, *self.others), cotangent)
+        inputs.add(self.others, grads[len(self.leaves) :])
+        return grads[: len(self.leaves)]
 
 
 def scaled_vjp(outputs: State, inputs: Sequence[Tensor], cotangent: State) -> tuple[Tensor, ...]:

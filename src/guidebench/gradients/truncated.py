@@ -66,8 +66,5 @@ class Truncated(GradientStrategy):
                 on_stage(k, state)
         value, cotangent = value_and_cotangent(objective, state)
         while graphs:
-            graph = graphs.pop()
-            grads = graph.pull(cotangent)
-            cotangent = grads[: len(cotangent)]
-            inputs.add(graph.inputs[len(cotangent) :], grads[len(cotangent) :])
+            cotangent = graphs.pop().pull(cotangent, inputs)
         return inputs.result(value, state, cotangent)
