@@ -144,7 +144,7 @@ class AdjointDEIS(GradientStrategy):
             with torch.enable_grad():
                 x_t = x_t.detach().requires_grad_()
                 eps = eps_model(x_t, t, cond_at(cond, k))
-            products = scaled_vjp((eps,), (x_t, *others), (a,))
+            products = scaled_vjp((eps,), (x_t, *others), (a,), per_row=not params)
             path.adjoined(i, eps.detach())
 
             ratio, c = schedule.transfer(s, t)

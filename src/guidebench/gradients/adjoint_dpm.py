@@ -130,7 +130,8 @@ class AdjointDPM(GradientStrategy):
                     x_u = (alpha_u * (y + node * step * dy)).requires_grad_()
                     eps = eps_model(x_u, u, cond_at(cond, k))
                 others = inputs.at(k, with_noise=False)
-                products = scaled_vjp((eps,), (x_u, *others), (a_y + node * step * da,))
+                a_u = a_y + node * step * da
+                products = scaled_vjp((eps,), (x_u, *others), (a_u,), per_row=not params)
                 dy, da = eps.detach(), -alpha_u * products[0]
                 sum_y, sum_a = sum_y + weight * dy, sum_a + weight * da
                 inputs.add(others, [-step * weight * product for product in products[1:]])

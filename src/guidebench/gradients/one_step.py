@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
-from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective
+from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective, value_and_cotangent
 from guidebench.gradients.stage import Differentiated, scaled_vjp
 from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State, cond_at
 
@@ -50,8 +50,7 @@ class OneStepEstimate(GradientStrategy):
             x_t, t = chain.query(leaves, 0)
             eps = eps_model(x_t, t, cond_at(cond, 0))
             final = chain.init((x_t - chain.schedule.sigma(t) * eps) / chain.schedule.alpha(t))
-            value = objective(final)
-            total = value.sum()
-        grads = scaled_vjp((total,), (*leaves, *others), (torch.ones_like(total),))
+        value, cotangent = value_and_cotangent(objective, final)
+        grads = scaled_vjp(final, (*leaves, *others), cotangent, per_row=not params)
         inputs.add(others, grads[len(leaves) :])
-        return inputs.result(value.detach(), final, grads[: len(leaves)])
+        return inputs.result(value, final, grads[: len(leaves)])

@@ -100,8 +100,8 @@ def _undo_and_pull(
         after = chain.update(before, eps, k)
         asked, _ = chain.query(before, k)
     others = inputs.at(k)
-    grads = scaled_vjp(after, (*before, x_t, *others), cotangent)
-    through_query = scaled_vjp((asked,), before, (grads[len(before)],))
+    grads = scaled_vjp(after, (*before, x_t, *others), cotangent, per_row=not inputs.params)
+    through_query = scaled_vjp((asked,), before, (grads[len(before)],), per_row=True)
     inputs.add(others, grads[len(before) + 1 :])
     pulled = tuple(g + q for g, q in zip(grads, through_query, strict=False))
     return tuple(s.detach() for s in before), pulled

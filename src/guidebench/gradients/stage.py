@@ -52,27 +52,40 @@ class StageGraph:
 
     def pull(self, cotangent: State, inputs: "Differentiated") -> State:
         """The cotangent before the stage; what else is differentiated is added to `inputs`. Cost: 1 backward."""
-        grads = scaled_vjp(self.new, (*self.leaves, *self.others), cotangent)
+        grads = scaled_vjp(self.new, (*self.leaves, *self.others), cotangent, per_row=not inputs.params)
         inputs.add(self.others, grads[len(self.leaves) :])
         return grads[: len(self.leaves)]
 
 
-def scaled_vjp(outputs: State, inputs: Sequence[Tensor], cotangent: State) -> tuple[Tensor, ...]:
-    """Vector-Jacobian products of a cotangent brought near 1 by a power of two, which is undone afterwards.
+def scaled_vjp(
+    outputs: State, inputs: Sequence[Tensor], cotangent: State, *, per_row: bool
+) -> tuple[Tensor, ...]:
+    """Vector-Jacobian products of a cotangent brought near 1 by powers of two, which are undone afterwards.
 
-    A network in half precision would flush small cotangents to zero; scaling by powers of two changes no other digit.
+    A network in half precision would flush small cotangents to zero; a power of two changes no other digit.
+
+    Args:
+        outputs: tensors (b, ...) of the graph.
+        inputs: what to differentiate; zeros are returned where the graph does not reach.
+        cotangent: like `outputs`.
+        per_row: every input is (b, ...) and each row gets its own power; otherwise (parameters) one for the batch.
     """
-    peak = torch.stack([c.detach().abs().amax() for c in cotangent]).amax()
+    peak = torch.stack([c.detach().abs().flatten(1).amax(1) for c in cotangent]).amax(0)
+    if not per_row:
+        peak = peak.amax().expand_as(peak)
     exponent = torch.where(peak > 0, torch.frexp(peak).exponent, 0)
     scale = torch.ldexp(torch.ones_like(peak), -exponent)
+
+    def over_rows(x: Tensor) -> Tensor:
+        return scale.to(x.dtype).view(-1, *(1,) * (x.ndim - 1)) if per_row else scale[0].to(x.dtype)
+
     # As the gradient of a scalar: `grad_outputs` would import torch's symbolic shapes, seconds at first use.
     with torch.enable_grad():
-        dots = [(out * (c * scale)).sum() for out, c in zip(outputs, cotangent, strict=True)]
+        dots = [(out * (c * over_rows(c))).sum() for out, c in zip(outputs, cotangent, strict=True)]
         scalar = torch.stack(dots).sum()
     grads = torch.autograd.grad(scalar, inputs, allow_unused=True)
     return tuple(
-        torch.zeros_like(x) if g is None else g / scale.to(g.dtype)
-        for g, x in zip(grads, inputs, strict=True)
+        torch.zeros_like(x) if g is None else g / over_rows(g) for g, x in zip(grads, inputs, strict=True)
     )
 
 

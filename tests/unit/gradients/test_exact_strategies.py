@@ -272,6 +272,22 @@ def test_half_precision_networks_do_not_swallow_small_gradients():
     assert distance(gradient(Direct(), 2.0**-30) * 2.0**30, large) > 0.01  # the control: no scaling there
 
 
+def test_half_precision_rows_do_not_see_their_batch():
+    """A row a billion times smaller than its neighbour keeps its digits."""
+    chain, x_T = EDICT(10).chain(SD), randn(2, 8, seed=1).float()
+    weight = torch.tensor([1.0, 1e-9])
+
+    def gradient(rows: slice) -> Tensor:
+        objective = lambda s: weight[rows] * s[0].square().sum(1)  # noqa: E731
+        return (
+            Checkpointed()
+            .value_and_grad(chain, HalfNetwork(), chain.init(x_T[rows]), objective)
+            .state_grad[0]
+        )
+
+    assert distance(gradient(slice(0, 2))[1:], gradient(slice(1, 2))) < 1e-3
+
+
 def test_stages_are_reported_and_nothing_is_left_behind():
     network = TanhNetwork(SD, 4)
     chain, state = EDICT(5).chain(SD), (randn(2, 4, seed=1),) * 2
