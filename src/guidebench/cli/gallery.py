@@ -5,14 +5,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from guidebench.cli.table import collect
 from guidebench.errors import DataError
-from guidebench.report.gallery import write_gallery
 from guidebench.runner import sweeps
 
 
 def main(argv: list[str]) -> int:
-    """Write the page from what is stored; nothing is generated."""
+    """Write the page from what is stored; nothing is generated or evaluated."""
     parser = argparse.ArgumentParser(
         prog="guidebench gallery",
         description="Write one static HTML page of a table's stored images: the same prompt and seed side by side.",
@@ -22,22 +20,22 @@ def main(argv: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, as for `table`")
     arguments = parser.parse_intermixed_args(argv)
 
-    document = sweeps.load(arguments.name)
-    jobs = sweeps.jobs(document, arguments.overrides)
-    records = collect(jobs, arguments.name)
+    sweep = sweeps.load(arguments.name, arguments.overrides)
+    from guidebench.cli.regenerate import stored_records  # heavy: after the arguments are known to be right
+    from guidebench.report.gallery import write_gallery
+    from guidebench.runner.experiment import Experiment
+
+    records = stored_records(sweep, [Experiment(swept.job) for swept in sweep.jobs])
     if records.empty:
         command = " ".join(["guidebench table", arguments.name, *arguments.overrides])
         raise DataError(f"nothing of {arguments.name} is stored; run `{command}` first")
-    config, layout = jobs[0].job.config, document["layout"]
-    stem = arguments.name.replace("/", "_") + ("" if config["suite"] == "embedded" else f"_{config['suite']}")
-    metrics = {name: metric.higher_is_better for name, metric in jobs[0].job.metrics().items()}
     path = write_gallery(
         records,
-        Path(config["paths"]["tables"]) / f"{stem}_gallery.html",
-        title=layout["title"],
-        metrics=metrics,
-        setting=f"suite {config['suite']}, size {config['size']}",
-        order=layout["rows"]["values"],
+        Path(sweep.config["paths"]["tables"]) / f"{sweep.stem}_gallery.html",
+        title=sweep.layout["title"],
+        metrics={name: metric.higher_is_better for name, metric in sweep.jobs[0].job.metrics().items()},
+        setting=", ".join(f"{key} {value}" for key, value in sweep.labels.items()),
+        order=sweep.layout["rows"]["values"],
     )
     Console().print(f"wrote {path}", soft_wrap=True)
     return 0

@@ -13,7 +13,7 @@ from rich.table import Table
 import guidebench
 from guidebench.runner.compose import shipped
 from guidebench.runner.suggest import suggestion
-from guidebench.runner.sweeps import load, table_names
+from guidebench.runner.sweeps import document, table_names
 
 GROUPS = (
     "method",
@@ -83,7 +83,7 @@ def tables() -> list[Entry]:
     """The tables that can be made."""
     found = []
     for name in table_names():
-        layout = load(name)["layout"]
+        layout = document(name)["layout"]
         found.append(Entry(name, layout["title"], layout["paper"], "", layout["paper_setting"]))
     return found
 

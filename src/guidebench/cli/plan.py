@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
     overrides = [a for a in arguments.arguments if "=" in a]
     if len(names) > 1:
         parser.error(f"one table at a time, got {' '.join(names)}")
-    jobs = sweeps.jobs(sweeps.load(names[0]), overrides) if names else _jobs(overrides)
+    jobs = sweeps.load(names[0], overrides).jobs if names else _jobs(overrides)
     _print(jobs, with_probe=not arguments.no_probe)
     return 0
 

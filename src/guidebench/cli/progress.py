@@ -30,6 +30,7 @@ class GenerationProgress:
             TextColumn("ETA"),
             TimeRemainingColumn(compact=True),
             console=console,
+            disable=not any(n for n, _ in work),
         )
         total = sum(n * _weight(cost) for n, cost in work)
         self._task = self._bar.add_task("generating", total=total, counts=f"0/{self._samples}")

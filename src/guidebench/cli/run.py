@@ -12,21 +12,37 @@ from rich.console import Console
 
 from guidebench.errors import GuidebenchError
 from guidebench.runner import schema
+from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, expand, shipped
 
 _log = logging.getLogger(__name__)
 
 
+_HYDRA_KNOWS_BETTER = (
+    "-h",
+    "--help",
+    "--hydra-help",
+    "-i",
+    "--info",
+    "-cd",
+    "-cn",
+    "-cp",
+    "--config-",
+    "--experimental-",
+)
+"""Flags that ask for help, or that change where configurations come from: Hydra checks those overrides itself."""
+
+
 def main(argv: list[str]) -> int:
     """Hydra's flags and overrides as they are; overrides are checked, with suggestions, before any job starts."""
     schema.register()
-    overrides = [a for a in argv if "=" in a and not a.startswith("-")]
-    if not any(
-        a.startswith(("--hydra-help", "--info", "-sc", "--shell-completion", "--help", "-h")) for a in argv
-    ):
+    overrides = [a for a in argv if not a.startswith("-") and ("=" in a or a.startswith("~"))]
+    if not any(a.startswith((*_HYDRA_KNOWS_BETTER, "hydra/sweeper=")) for a in argv):
         sweep = {"-m", "--multirun"} & set(argv)
         for job in expand(overrides) if sweep else [overrides]:
-            compose_config([o for o in job if not o.startswith("hydra.")])
+            config = compose_config([o for o in job if not o.startswith("hydra.")])
+            if not {"-c", "--cfg"} & set(argv):
+                Job.from_config(config)
     sys.argv = ["guidebench run", *argv]
     hydra.main(version_base="1.3", config_path=str(shipped("conf")), config_name="config")(_job)()
     return 0
@@ -37,8 +53,9 @@ def _job(cfg: DictConfig) -> None:
     try:
         _run(cfg)
     except GuidebenchError as error:
-        _log.error("%s", error)
-        if HydraConfig.get().mode == RunMode.MULTIRUN:
+        sweeping = HydraConfig.get().mode == RunMode.MULTIRUN
+        _log.error("%s", error, exc_info=sweeping)
+        if sweeping:
             raise  # Hydra goes on with the other jobs
         sys.exit(2)
     except Exception:
@@ -48,25 +65,25 @@ def _job(cfg: DictConfig) -> None:
 
 def _run(cfg: DictConfig) -> None:
     from guidebench.cli.progress import GenerationProgress
-    from guidebench.runner.build import Job
-    from guidebench.runner.evaluate import evaluate, frame
+    from guidebench.runner.evaluate import evaluate
     from guidebench.runner.experiment import Experiment
 
-    job = Job.from_config(cfg)
-    experiment = Experiment(job)
-    console = Console()
-    missing = sum(len(batch.problems) for batch in experiment.missing())
-    choice = HydraConfig.get().runtime.choices["method"]
-    if missing:
-        with GenerationProgress(console, [(missing, experiment.cost())]) as progress:
-            progress.job(f"{choice} seed {job.config['seed']}", experiment.cost())
-            experiment.run(progress.advance)
-    records = frame(experiment, evaluate(experiment), method=choice)
-    root = Path(job.config["paths"]["results"]) / "runs"
-    job.build("logger").log_job(job.config, records, Path(HydraConfig.get().sweep.dir).name, root / "wandb")
-    failed = int((records["status"] == "failed").sum())
-    metrics = "".join(f", {name} {records[name].mean():.4g}" for name in job.config["metrics"])
-    where = root / "samples" / experiment.config_hash
-    console.print(
-        f"{choice} seed {job.config['seed']}: {len(records)} samples, {failed} failed{metrics}; in {where}"
+    experiment = Experiment(Job.from_config(cfg))
+    config, console = experiment.job.config, Console()
+    choice, seed = HydraConfig.get().runtime.choices["method"], config["seed"]
+    missing = experiment.missing()
+    with GenerationProgress(
+        console, [(sum(len(b.problems) for b in missing), experiment.cost())]
+    ) as progress:
+        progress.job(f"{choice} seed {seed}", experiment.cost())
+        experiment.run(missing, progress.advance)
+    records = evaluate(experiment, method=choice)
+    logger, root = experiment.job.build("logger"), Path(config["paths"]["results"]) / "runs"
+    group = Path(HydraConfig.get().sweep.dir).name
+    logger.log_job(
+        f"{experiment.config_hash}-s{seed}", f"{choice}-s{seed}", config, records, group, root / "wandb"
     )
+    failed = int((records["status"] == "failed").sum())
+    metrics = "".join(f", {name} {records[name].mean():.4g}" for name in config["metrics"])
+    where = root / "samples" / experiment.config_hash
+    console.print(f"{choice} seed {seed}: {len(records)} samples, {failed} failed{metrics}; in {where}")

@@ -65,8 +65,10 @@ class GradientStrategy(ABC):
         order: order of convergence to the continuous gradient as the grid is refined; None where exact or biased.
         needs_reversible: needs a chain that can be undone (EDICT).
         paper: where it comes from.
+        execution_only: parameters that change time and memory but no result; they are no part of a sample's identity.
     """
 
+    execution_only: ClassVar[tuple[str, ...]] = ()
     is_exact: ClassVar[bool]
     order: ClassVar[int | None] = None
     needs_reversible: ClassVar[bool] = False

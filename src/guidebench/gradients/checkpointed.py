@@ -42,6 +42,7 @@ class Checkpointed(GradientStrategy):
     keep_graphs: int | str = 0
     memory_budget_gb: float | None = None
 
+    execution_only = ("keep_graphs", "memory_budget_gb")
     is_exact = True
     paper = "Chen et al. 2016, Training Deep Nets with Sublinear Memory Cost"
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 
+import torch
 from torch import Tensor
 
 from guidebench.diffusion.random import RandomStreams
@@ -26,6 +27,9 @@ class Loss(ABC):
     @abstractmethod
     def fingerprint(self) -> str:
         """Identifies the networks' weights: a sample guided by other weights is another sample."""
+
+    def load(self, device: torch.device) -> None:  # noqa: B027
+        """Read the networks now instead of at the first evaluation; losses without networks need not."""
 
     @abstractmethod
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:

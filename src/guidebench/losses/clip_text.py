@@ -90,6 +90,9 @@ class ClipText(Loss):
     def fingerprint(self) -> str:
         return self.clip.fingerprint()
 
+    def load(self, device: torch.device) -> None:
+        self.clip.encode_text([""], device)
+
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
         prompts = [p.prompt for p in problems if isinstance(p, TextToImage)]
         if len(prompts) != len(problems):

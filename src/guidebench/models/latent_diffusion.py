@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ class LatentDiffusion(DiffusionModel):
         revision: commit of the hub repository; null for a directory.
         architecture: configs of `unet`, `vae`, `text_encoder`, `scheduler`, read only for `random_weights`.
         random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
-        dtype: precision of the networks: "float32", "bfloat16" or "float16".
+        dtype: precision of the networks: "float32" or "bfloat16". Not float16: gradients through the decoder underflow.
 
     References: Rombach et al., "High-Resolution Image Synthesis with Latent Diffusion Models", CVPR 2022.
     """
@@ -47,7 +47,7 @@ class LatentDiffusion(DiffusionModel):
         revision: str | None = None,
         architecture: Mapping[str, Any] | None = None,
         random_weights: bool = False,
-        dtype: str = "float32",
+        dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
         self.source, self.revision, self.random_weights = source, revision, random_weights
         self._architecture, self._dtype = architecture, getattr(torch, dtype)
@@ -179,7 +179,9 @@ class LatentDiffusion(DiffusionModel):
         try:
             config = {**_SCHEDULER_DEFAULTS, **json.loads(path.read_text(encoding="utf-8"))}
         except (OSError, ValueError, TypeError) as error:
-            raise WeightsError(f"{path} is missing or is not the JSON file of a scheduler: {error}") from error
+            raise WeightsError(
+                f"{path} is missing or is not the JSON file of a scheduler: {error}"
+            ) from error
         missing = {"beta_schedule", "beta_start", "beta_end"} - config.keys()
         if missing:
             raise WeightsError(f"{path} lacks {', '.join(sorted(missing))}, which define the noise schedule")

@@ -1,5 +1,6 @@
 """Where weight files are found, and whether they are whole: a damaged file is refused in words."""
 
+import functools
 import hashlib
 from importlib import resources
 from pathlib import Path
@@ -40,8 +41,15 @@ def resolve(path: str) -> Path:
 
 def digest(path: Path) -> str:
     """SHA-256 over the names and contents of a file or of all files of a directory, `sha256:<hex>`."""
+    files = tuple(sorted(p for p in path.rglob("*") if p.is_file())) if path.is_dir() else (path,)
+    return _digest(path, files, tuple((f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+
+
+@functools.lru_cache(maxsize=16)
+def _digest(path: Path, files: tuple[Path, ...], stats: tuple[tuple[int, int], ...]) -> str:
+    """The digest of files in the state that `stats` describes; read once per process and state."""
     total = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
+    for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else ""
         with file.open("rb") as stream:
             total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())

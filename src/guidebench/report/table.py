@@ -444,6 +444,8 @@ def _warning(labels: Mapping[str, str], spec: TableSpec) -> str:
         )
     if labels["size"] != "paper":
         return f"Not the paper's setting: the paper's models at size {labels['size']}. {beside}"
+    if labels.get("overrides"):
+        return f"Not the paper's setting: the paper's models with {labels['overrides']}. {beside}"
     return ""
 
 

@@ -5,8 +5,9 @@ import importlib
 import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -34,6 +35,9 @@ _ALLOWED = tuple(
 )
 _GENERATION = ("model", "loss", "sampler", "method", "gradient", "cfg_scale", "random_weights")
 """What a sample depends on beside its problem: the keys of its identity."""
+
+_REVISION = 1
+"""Raise when a change to the code changes samples: stored ones then count as another generation config's."""
 
 
 def component_class(target: object, where: str) -> type:
@@ -88,6 +92,30 @@ def _check_signature(node: dict[str, Any], where: str) -> None:
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in node:
             raise ConfigError(f"{where}.{name}: missing; {node['_target_']} needs it")
+    cls = component_class(node["_target_"], where)
+    hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__)
+    for name in parameters.keys() & node.keys():
+        if name in hints and not _accepts(hints[name], node[name]):
+            words = (
+                [str(value) for value in get_args(hints[name])] if get_origin(hints[name]) is Literal else []
+            )
+            allowed = ", ".join(words) or str(hints[name]).replace("<class '", "").replace("'>", "")
+            raise ConfigError(
+                f"{where}.{name}: got {node[name]!r}; {suggestion(str(node[name]), words)}allowed: {allowed}"
+            )
+
+
+def _accepts(hint: Any, value: Any) -> bool:
+    """Whether a YAML value fits an annotation; only scalars and literals are judged."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(_accepts(choice, value) for choice in get_args(hint))
+    if get_origin(hint) is Literal:
+        return value in get_args(hint)
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in (int, str, bool, NoneType):
+        return type(value) is hint
+    return True
 
 
 @dataclass(frozen=True)
@@ -142,8 +170,18 @@ class Job:
         """
         method = component_class(self.config["method"]["_target_"], "method")
         unused = {key for key in ("loss", "gradient") if not getattr(method, f"needs_{key}")}
-        kept = {key: self.config[key] for key in _GENERATION if key not in unused}
-        return kept | {"weights": {k: v for k, v in fingerprints.items() if k not in unused}}
+        kept = {key: _without_execution_only(self.config[key]) for key in _GENERATION if key not in unused}
+        weights = {key: value for key, value in fingerprints.items() if key not in unused}
+        return kept | {"weights": weights, "revision": _REVISION}
+
+
+def _without_execution_only(node: Any) -> Any:
+    """The node without settings that its classes declare to change how, not what, is computed."""
+    if not isinstance(node, dict):
+        return node
+    target = node.get("_target_")
+    dropped = getattr(component_class(target, "generation"), "execution_only", ()) if target else ()
+    return {key: _without_execution_only(value) for key, value in node.items() if key not in dropped}
 
 
 def _instantiate(node: Any, where: str) -> Any:
@@ -155,6 +193,14 @@ def _instantiate(node: Any, where: str) -> Any:
 
 
 def digest(config: Any) -> str:
-    """Short stable hash of plain containers; key order does not matter."""
-    text = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    """Short stable hash of plain containers; neither key order nor writing 1 for 1.0 matters."""
+    text = json.dumps(_plain_numbers(config), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain_numbers(node: Any) -> Any:
+    if isinstance(node, dict):
+        return {key: _plain_numbers(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain_numbers(value) for value in node]
+    return int(node) if isinstance(node, float) and node.is_integer() else node

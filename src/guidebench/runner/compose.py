@@ -93,7 +93,10 @@ def _siblings(key: str, choices: Sequence[str]) -> str:
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
     """A sweep as one list of overrides per job: `method=none,doodl seed=range(0,2)` is four jobs."""
-    batches = BasicSweeper.split_arguments(parse(overrides), max_batch_size=None)
+    try:
+        batches = BasicSweeper.split_arguments(parse(overrides), max_batch_size=None)
+    except HydraException as error:
+        raise ConfigError(f"sweep: {error}") from error
     return [list(job) for batch in batches for job in batch]
 
 

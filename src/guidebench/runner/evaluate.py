@@ -1,7 +1,7 @@
 """Evaluate stored samples and lay them out as one table of records. A new metric never needs new samples."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,72 +32,56 @@ class Sample:
         return self.folder / "image.png"
 
 
-def evaluate(experiment: Experiment) -> dict[str, dict[TextToImage, float]]:
-    """Every metric of the job on every stored sample that succeeded; values already stored are read.
-
-    Returns:
-        Values by metric name and problem.
-    """
-    config = experiment.job.config
-    values: dict[str, dict[TextToImage, float]] = {}
-    for name, metric in experiment.job.metrics().items():
-        metric_hash = digest({"config": config["metrics"][name], "weights": metric.fingerprint()})
-        values[name] = {}
-        for batch in _stored_batches(experiment):
-            batch_hash = digest(
-                [[sample.record.files["image.png"], sample.record.problem] for sample in batch]
-            )
-            measured = experiment.store.read_metric(metric_hash, batch_hash)
-            if measured is None:
-                measured = _measure(metric, batch, device(config["device"]))
-                experiment.store.write_metric(metric_hash, batch_hash, measured)
-            values[name].update(zip((sample.problem for sample in batch), measured, strict=True))
-    return values
-
-
-def frame(experiment: Experiment, values: dict[str, dict[TextToImage, float]], **labels: Any) -> pd.DataFrame:
+def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.DataFrame:
     """One row per stored sample of the job: problem, status, metrics, costs, image path, configuration.
 
     Args:
         experiment: the job.
-        values: metric values by name and problem, as `evaluate` returns them.
+        measure: evaluate what was not evaluated before, and store it; otherwise such values are NaN.
         **labels: constant columns, such as the sweep's keys.
     """
-    rows = []
-    for sample in _stored(experiment):
-        record = sample.record
-        rows.append(
-            {
-                **labels,
-                **dataclasses.asdict(sample.problem),
-                "status": record.status,
-                "failure": record.failure,
-                **{name: by_problem.get(sample.problem, np.nan) for name, by_problem in values.items()},
-                "nfe_fwd": record.nfe_fwd,
-                "nfe_bwd": record.nfe_bwd,
-                "seconds": record.seconds,
-                "peak_memory_mb": record.peak_memory_mb,
-                "image": str(sample.image),
-                "config": experiment.generation_config,
-                "config_hash": experiment.config_hash,
-            }
-        )
+    folder = experiment.store.sample_dir
+    samples = [Sample(p, r, folder(experiment.config_hash, p)) for p, r in experiment.stored().items()]
+    values = _values(experiment, [s for s in samples if s.record.status == "ok"], measure)
+    rows = [
+        {
+            **labels,
+            **dataclasses.asdict(sample.problem),
+            "status": sample.record.status,
+            "failure": sample.record.failure,
+            **{name: by_problem.get(sample.problem, np.nan) for name, by_problem in values.items()},
+            "nfe_fwd": sample.record.nfe_fwd,
+            "nfe_bwd": sample.record.nfe_bwd,
+            "seconds": sample.record.seconds,
+            "peak_memory_mb": sample.record.peak_memory_mb,
+            "image": str(sample.image),
+            "config": experiment.generation_config,
+            "config_hash": experiment.config_hash,
+        }
+        for sample in samples
+    ]
     return pd.DataFrame(rows)
 
 
-def _stored(experiment: Experiment) -> Iterator[Sample]:
-    for problem, record in zip(experiment.problems, experiment.records(), strict=True):
-        if record is not None:
-            yield Sample(problem, record, experiment.store.sample_dir(experiment.config_hash, problem))
-
-
-def _stored_batches(experiment: Experiment) -> Iterator[list[Sample]]:
-    """The job's fixed batches, less what is missing or failed."""
-    stored = {sample.problem: sample for sample in _stored(experiment) if sample.record.status == "ok"}
-    for batch in experiment.batches:
-        samples = [stored[problem] for problem in batch.problems if problem in stored]
-        if samples:
-            yield samples
+def _values(
+    experiment: Experiment, samples: Sequence[Sample], measure: bool
+) -> dict[str, dict[TextToImage, float]]:
+    """Every metric of the job by name and problem, evaluated in the job's fixed batches."""
+    config, store = experiment.job.config, experiment.store
+    batches = [[s for s in samples if s.problem in batch.problems] for batch in experiment.batches]
+    values: dict[str, dict[TextToImage, float]] = {}
+    for name, metric in experiment.job.metrics().items():
+        metric_hash = digest({"config": config["metrics"][name], "weights": metric.fingerprint()})
+        values[name] = {}
+        for batch in filter(None, batches):
+            batch_hash = digest([[s.record.files["image.png"], s.record.problem] for s in batch])
+            measured = store.read_metric(metric_hash, batch_hash)
+            if measured is None and measure:
+                measured = _measure(metric, batch, device(config["device"]))
+                store.write_metric(metric_hash, batch_hash, measured)
+            if measured is not None:
+                values[name].update(zip((s.problem for s in batch), measured, strict=True))
+    return values
 
 
 def _measure(metric: Metric, samples: Sequence[Sample], where: torch.device) -> list[float]:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,8 @@ from guidebench.runner.build import Job, digest
 from guidebench.runner.compat import check_compatibility
 from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.store import Record, Store
+
+_log = logging.getLogger(__name__)
 
 OnSamples = Callable[[Sequence[Record]], None]
 """Told of a batch's records when they are stored."""
@@ -54,6 +57,7 @@ class Experiment:
             {"model": self.model.fingerprint(), "loss": self.loss.fingerprint()}
         )
         self.config_hash = digest(self.generation_config)
+        job.build("logger")
         self.problems: list[TextToImage] = job.build("dataset").problems([config["seed"]])
 
     @property
@@ -64,33 +68,43 @@ class Experiment:
             part = tuple(self.problems[start : start + size])
             yield Batch(f"s{self.job.config['seed']}-{digest([p.case_id for p in part])}", part)
 
-    def records(self) -> list[Record | None]:
+    def stored(self) -> dict[TextToImage, Record]:
         """What the store holds of this job, in the order of its problems."""
-        return [self.store.read(self.config_hash, p) for p in self.problems]
+        read = ((p, self.store.read(self.config_hash, p)) for p in self.problems)
+        return {problem: record for problem, record in read if record is not None}
 
     def missing(self) -> list[Batch]:
         """Batches of which the store lacks a sample; they are generated whole."""
-        return [batch for batch in self.batches if self._stored(batch) is None]
+        stored = self.stored()
+        return [batch for batch in self.batches if not stored.keys() >= set(batch.problems)]
 
-    def run(self, on_samples: OnSamples) -> None:
-        """Generate every missing batch; what other processes work on is left to them, and taken over if they die.
+    def run(self, missing: Sequence[Batch], on_samples: OnSamples) -> None:
+        """Generate missing batches; what other processes work on is left to them, and taken over if they die.
 
         Args:
-            on_samples: told of the records of each batch that was missing.
+            missing: `missing()`.
+            on_samples: told of the records of each batch, made here or there.
         """
-        pending = self.missing()
+        pending = list(missing)
         for wait in (False, True):
             for batch in list(pending):
                 with self.store.claim(self.config_hash, batch.name, wait) as ours:
                     if not ours:
+                        _log.info("%s: another process works on it", batch.name)
                         continue
-                    records = self._stored(batch) or self._generate(batch)
+                    records = self._completed(batch)
                 pending.remove(batch)
                 on_samples(records)
 
-    def _stored(self, batch: Batch) -> list[Record] | None:
+    def _completed(self, batch: Batch) -> list[Record]:
+        """The batch's records, made now unless another process has stored them all since we looked."""
         records = [self.store.read(self.config_hash, p) for p in batch.problems]
-        return None if None in records else records  # type: ignore[return-value]
+        whole = [record for record in records if record is not None]
+        if len(whole) == len(batch.problems):
+            return whole
+        for problem in batch.problems:
+            self.store.set_damaged_aside(self.config_hash, problem)
+        return self._generate(batch)
 
     def _generate(self, batch: Batch) -> list[Record]:
         """Generate a batch whole and store it; samples that are stored already stay as they are."""
@@ -99,6 +113,8 @@ class Experiment:
         reset_peak(device)
         start = time.perf_counter()
         generation = self.method.generate(batch.problems, setup)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
         seconds = (time.perf_counter() - start) / len(batch.problems)
         records = []
         for row, problem in enumerate(batch.problems):
@@ -145,7 +161,11 @@ class Experiment:
     def setup(self, load: bool = True) -> Setup:
         """The method's collaborators; with `load`, the model is read and on its device."""
         if load:
-            self.model.load(device(self.job.config["device"]))
+            where = device(self.job.config["device"])
+            _make_deterministic(where)
+            self.model.load(where)
+            if self.method.needs_loss:
+                self.loss.load(where)
         return Setup(
             self.model,
             self.job.build("sampler"),
@@ -164,6 +184,14 @@ def device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return torch.device(name)
+
+
+def _make_deterministic(device: torch.device) -> None:
+    """Ask CUDA for the same bits every time; operations that have no such kernel warn and stay as they are."""
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _network(job: Job, name: str) -> Any:

@@ -1,38 +1,64 @@
 """Where a job's results are reported beside the store. A logger never stops the science."""
 
 import logging
+import netrc
+import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlparse
 
 import pandas as pd
-
-from guidebench.errors import ConfigError
 
 _log = logging.getLogger(__name__)
 _IMAGES = 64
 
 
 class Logger(ABC):
-    """Reports one job at a time."""
+    """Reports jobs and tables."""
 
     @abstractmethod
-    def log_job(self, config: dict[str, Any], records: pd.DataFrame, group: str, directory: Path) -> None:
+    def log_job(
+        self,
+        run_id: str,
+        name: str,
+        config: dict[str, Any],
+        records: pd.DataFrame,
+        group: str,
+        directory: Path,
+    ) -> None:
         """Report a finished job.
 
         Args:
+            run_id: identifies the job; reporting it again replaces the first report.
+            name: short name of the job.
             config: the resolved configuration.
-            records: the job's stored samples, one row each, as `runner.evaluate.frame` lays them out.
+            records: the job's stored samples, one row each, as `runner.evaluate.evaluate` lays them out.
             group: names the sweep or table that the job belongs to.
             directory: for files of the logger's own.
         """
+
+    @abstractmethod
+    def log_table(self, html: str, group: str, directory: Path) -> None:
+        """Report the finished table of a sweep, as a page."""
 
 
 class NoLogger(Logger):
     """The store is enough."""
 
-    def log_job(self, config: dict[str, Any], records: pd.DataFrame, group: str, directory: Path) -> None:
-        pass
+    def log_job(
+        self,
+        run_id: str,
+        name: str,
+        config: dict[str, Any],
+        records: pd.DataFrame,
+        group: str,
+        directory: Path,
+    ) -> None:
+        """Nothing to do."""
+
+    def log_table(self, html: str, group: str, directory: Path) -> None:
+        """Nothing to do."""
 
 
 class WandbLogger(Logger):
@@ -45,41 +71,82 @@ class WandbLogger(Logger):
     """
 
     def __init__(self, project: str = "guidebench", mode: Literal["online", "offline"] | None = None) -> None:
-        if mode not in (None, "online", "offline"):
-            raise ConfigError(f"logger.mode={mode!r}; allowed: 'online', 'offline' or null")
         self.project, self.mode = project, mode
 
-    def log_job(self, config: dict[str, Any], records: pd.DataFrame, group: str, directory: Path) -> None:
+    def log_job(
+        self,
+        run_id: str,
+        name: str,
+        config: dict[str, Any],
+        records: pd.DataFrame,
+        group: str,
+        directory: Path,
+    ) -> None:
+        """See `Logger`."""
+        numbers = records.select_dtypes("number").drop(columns="seed")
+        summary = {f"mean/{column}": value for column, value in numbers.mean().items()}
+        shown = records[records["status"] == "ok"].head(_IMAGES)
         try:
-            self._log_job(config, records, group, directory)
-        except Exception as error:  # whatever the service does, the samples are safe in the store
-            _log.warning("logger=wandb: this job was not reported (%s: %s)", type(error).__name__, error)
+            import wandb
 
-    def _log_job(self, config: dict[str, Any], records: pd.DataFrame, group: str, directory: Path) -> None:
+            content = {
+                "images": [
+                    wandb.Image(row.image, caption=f"{row.prompt} (seed {row.seed})")
+                    for row in shown.itertuples()
+                ],
+                "samples": wandb.Table(dataframe=records.drop(columns=["config", "image"])),
+            }
+            failures = int((records["status"] == "failed").sum())
+            self._log(run_id, name, config, {**summary, "failures": failures}, content, group, directory)
+        except Exception as error:  # whatever the service does, the samples are safe in the store
+            _log.warning("logger=wandb: %s was not reported (%s: %s)", name, type(error).__name__, error)
+
+    def log_table(self, html: str, group: str, directory: Path) -> None:
+        """See `Logger`."""
+        try:
+            import wandb
+
+            name = f"table-{group.replace('/', '-')}"
+            self._log(name, name, {}, {}, {"table": wandb.Html(html)}, group, directory)
+        except Exception as error:
+            _log.warning("logger=wandb: the table was not reported (%s: %s)", type(error).__name__, error)
+
+    def _log(
+        self,
+        run_id: str,
+        name: str,
+        config: dict[str, Any],
+        summary: dict[str, Any],
+        content: dict[str, Any],
+        group: str,
+        directory: Path,
+    ) -> None:
         import wandb
 
         directory.mkdir(parents=True, exist_ok=True)
         run = wandb.init(
             project=self.project,
             group=group,
+            id=run_id,
+            name=name,
+            resume="allow",
             config=config,
             dir=str(directory),
-            mode=self.mode or ("online" if wandb.api.api_key else "offline"),
+            mode=self.mode or ("online" if _has_account() else "offline"),
             reinit="finish_previous",
             settings=wandb.Settings(init_timeout=30, silent=True, disable_git=True),
         )
         with run:
-            numbers = records.select_dtypes("number").drop(columns="seed")
-            run.summary.update({f"mean/{name}": value for name, value in numbers.mean().items()})
-            run.summary["failures"] = int((records["status"] == "failed").sum())
-            shown = records[records["status"] == "ok"].head(_IMAGES)
-            images = [
-                wandb.Image(row.image, caption=f"{row.prompt} (seed {row.seed})")
-                for row in shown.itertuples()
-            ]
-            run.log(
-                {
-                    "images": images,
-                    "samples": wandb.Table(dataframe=records.drop(columns=["config", "image"])),
-                }
-            )
+            run.summary.update(summary)
+            run.log(content)
+
+
+def _has_account() -> bool:
+    """Whether a key for the service is in the environment or in the user's netrc."""
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+    try:
+        return netrc.netrc().authenticators(host) is not None
+    except (FileNotFoundError, netrc.NetrcParseError):
+        return False

@@ -20,7 +20,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -91,27 +91,27 @@ class Store:
         return self.root / "samples" / config_hash / f"{problem.case_id}_s{problem.seed}_{identity}"
 
     def read(self, config_hash: str, problem: Problem) -> Record | None:
-        """The sample's record, or None where there is none.
-
-        A sample that fails its checksum is moved to quarantine and counts as missing.
-        """
+        """The sample's record, or None where there is none or it fails its checksum. Changes nothing."""
         folder = self.sample_dir(config_hash, problem)
         try:
             sealed = json.loads((folder / "record.json").read_bytes())
             record = Record(**sealed["record"])
-            intact = sealed["sha256"] == _sha256(_canonical(sealed["record"])) and all(
-                _sha256((folder / name).read_bytes()) == checksum for name, checksum in record.files.items()
-            )
-        except FileNotFoundError:
-            if not folder.exists():
+            if sealed["sha256"] != _sha256(_canonical(sealed["record"])):
                 return None
-            intact = False
-        except (ValueError, KeyError, TypeError):
-            intact = False
-        if not intact:
-            self._quarantine(folder)
+            for name, checksum in record.files.items():
+                if _sha256((folder / name).read_bytes()) != checksum:
+                    return None
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
         return record
+
+    def set_damaged_aside(self, config_hash: str, problem: Problem) -> None:
+        """Move what lies in a sample's place but is not a whole sample to quarantine. Call while holding its batch."""
+        folder = self.sample_dir(config_hash, problem)
+        if folder.exists() and self.read(config_hash, problem) is None:
+            target = self.root / "quarantine" / f"{config_hash}_{folder.name}_{uuid.uuid4().hex[:8]}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.rename(folder, target)
 
     def write(
         self,
@@ -160,12 +160,6 @@ class Store:
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
-    def _quarantine(self, folder: Path) -> None:
-        target = self.root / "quarantine" / f"{folder.parent.name}_{folder.name}_{uuid.uuid4().hex[:8]}"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # another process has set it aside
-            os.rename(folder, target)
-
     # -- metrics ---------------------------------------------------------------------------------------------------
 
     def read_metric(self, metric_hash: str, batch_hash: str) -> list[float] | None:
@@ -202,12 +196,16 @@ class Store:
         """
         path = self.root / "locks" / config_hash / f"{batch}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=-1 if wait else 0)
+        lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
         try:
             lock.acquire()
         except Timeout:
             yield False
             return
+        except (OSError, NotImplementedError) as error:
+            raise StoreError(
+                f"{path}: this filesystem has no file locks ({error}); set paths.results to one that has"
+            ) from error
         try:
             yield True
         finally:

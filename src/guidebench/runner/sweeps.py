@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -13,6 +14,8 @@ from guidebench.runner.suggest import suggestion
 
 DEFAULT_SIZE = "small"
 _KEYS = {"overrides", "sizes", "layout"}
+_OF_THE_MACHINE = ("paths.", "device", "batch_size", "memory_budget_gb", "logger")
+"""Overrides that say where and how to run, not what: a table does not mention them."""
 
 
 @dataclass(frozen=True)
@@ -32,44 +35,105 @@ class SweptJob:
         return " ".join(self.overrides)
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """A table with the jobs that fill it.
+
+    Args:
+        name: `paper/name`.
+        layout: of the table, for `report.spec.parse_spec`.
+        jobs: every job, composed and checked; they differ in the table's row key and the seed alone.
+        asked: the user's own overrides.
+    """
+
+    name: str
+    layout: dict[str, Any]
+    jobs: tuple[SweptJob, ...]
+    asked: tuple[str, ...]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration of the first job, for what all jobs share."""
+        return self.jobs[0].job.config
+
+    @property
+    def root(self) -> Path:
+        """Folder of the store."""
+        return Path(self.config["paths"]["results"]) / "runs"
+
+    @property
+    def stem(self) -> str:
+        """Name of the table's files: suite and size stand in it where they are not the defaults."""
+        suite, size = self.config["suite"], self.config["size"]
+        parts = [
+            self.name.replace("/", "_"),
+            *([suite] * (suite != "embedded")),
+            *([size] * (size != DEFAULT_SIZE)),
+        ]
+        return "_".join(parts)
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What was run, for headings: what all jobs share, and what the user changed."""
+        config = self.config
+        labels = {
+            "suite": config["suite"],
+            "size": config["size"],
+            "model": config["model"]["source"] + (" (random weights)" if config["random_weights"] else ""),
+            "sampler": f"{config['sampler']['_target_'].rpartition('.')[2]} {config['n_steps']} steps",
+            "optimisation steps": str(config["n_opt"]),
+            "cfg scale": f"{config['cfg_scale']:g}",
+            "strength": ", ".join(f"{method} {value:g}" for method, value in config["strength"].items()),
+        }
+        ours = [o for o in self.asked if not o.startswith((*_OF_THE_MACHINE, "suite=", "size="))]
+        return labels | ({"overrides": " ".join(ours)} if ours else {})
+
+
 def table_names() -> list[str]:
-    """Every table that can be made, as `paper/name`; `paper.yaml` beside them holds the paper's own numbers."""
+    """Every table that can be made, as `paper/name`."""
     root = shipped("experiments")
-    found = (path for path in root.glob("*/*.yaml") if path.name != "paper.yaml")
-    return sorted(path.relative_to(root).with_suffix("").as_posix() for path in found)
+    names = (path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*/*.yaml"))
+    return sorted(name for name in names if not name.endswith("/paper"))
 
 
-def load(name: str) -> dict[str, Any]:
+def document(name: str) -> dict[str, Any]:
     """The YAML of a table: `overrides`, `sizes` and `layout`.
 
     Raises:
-        ConfigError: there is no such table, or a key is unknown.
+        ConfigError: there is no such table, or its keys are wrong.
     """
     path = shipped("experiments") / f"{name}.yaml"
     if name not in table_names():
-        raise ConfigError(
-            f"table {name!r}: there is none; {suggestion(name, table_names())}allowed: {', '.join(table_names())}"
-        )
-    document: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if document.keys() != _KEYS:
-        raise ConfigError(f"{path}: has the keys {sorted(document)}, must have {sorted(_KEYS)}")
-    return document
+        near = suggestion(name, table_names())
+        raise ConfigError(f"table {name!r}: there is none; {near}allowed: {', '.join(table_names())}")
+    content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if content.keys() != _KEYS:
+        raise ConfigError(f"{path}: has the keys {sorted(content)}, must have {sorted(_KEYS)}")
+    return content
 
 
-def jobs(document: dict[str, Any], overrides: Sequence[str]) -> list[SweptJob]:
+def load(name: str, overrides: Sequence[str] = ()) -> Sweep:
     """Every job of a table's sweep, composed and checked.
 
     Args:
-        document: the table's YAML.
+        name: `paper/name`.
         overrides: the user's, which win over the table's own.
 
     Raises:
-        ConfigError: an override is wrong, or the size is not declared.
+        ConfigError: an override is wrong, the size is not declared, or the sweep runs over a key that the table
+            has no room for.
     """
+    content = document(name)
+    sizes, row_key = content["sizes"], content["layout"]["rows"]["key"]
     size = next((str(o.value()) for o in parse(overrides) if o.key_or_group == "size"), DEFAULT_SIZE)
-    if size not in document["sizes"]:
-        raise ConfigError(
-            f"size={size}: {suggestion(size, document['sizes'])}allowed: {', '.join(document['sizes'])}"
-        )
-    merged = merge(document["overrides"], [f"size={size}"], document["sizes"][size], overrides)
-    return [SweptJob(Job.from_config(compose_config(job)), tuple(job)) for job in expand(merged)]
+    if size not in sizes:
+        raise ConfigError(f"size={size}: {suggestion(size, sizes)}allowed: {', '.join(sizes)}")
+    merged = merge(content["overrides"], [f"size={size}"], sizes[size], overrides)
+    for override in parse(merged):
+        if override.is_sweep_override() and override.key_or_group not in (row_key, "seed"):
+            raise ConfigError(
+                f"{override.input_line}: the table {name} compares {row_key} over seeds, so one table cannot sweep "
+                f"{override.key_or_group}; make one table per value, or sweep with `guidebench run -m`"
+            )
+    jobs = tuple(SweptJob(Job.from_config(compose_config(job)), tuple(job)) for job in expand(merged))
+    return Sweep(name, content["layout"], jobs, tuple(overrides))

@@ -73,8 +73,8 @@ class MultistepChain(Chain):
 class DPMSolver(Sampler):
     """Exponential integrators of the probability-flow ODE in half log-SNR, h = lam_u - lam_t.
 
-    "dpmsolver++":  x_u = (sigma_u/sigma_t) x_t + (alpha_u - alpha_t sigma_u/sigma_t) D,   D from data predictions x0_hat
-    "dpmsolver":    x_u = (alpha_u/alpha_t) x_t + (sigma_u - sigma_t alpha_u/alpha_t) D,   D from noise predictions eps_hat
+    "dpmsolver++":  x_u = (sigma_u/sigma_t) x_t + (alpha_u - alpha_t sigma_u/sigma_t) D,   p = x0_hat
+    "dpmsolver":    x_u = (alpha_u/alpha_t) x_t + (sigma_u - sigma_t alpha_u/alpha_t) D,   p = eps_hat
     order 1: D = p_t (both are DDIM);   order 2 ("2M"): D = (1 + w) p_t - w p_previous,  w = h / (2 h_previous)
 
     The first step is first order, and so is a step to clean data, where h is infinite. On ascending times it is an

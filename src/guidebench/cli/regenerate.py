@@ -1,0 +1,114 @@
+"""Regenerate a table: every job of its sweep through generation, evaluation and logging, then the files."""
+
+import dataclasses
+import logging
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from rich.console import Console
+
+from guidebench.cli.progress import GenerationProgress
+from guidebench.report.render import to_console, to_html, write_table
+from guidebench.report.spec import parse_spec
+from guidebench.report.table import build_costs, build_table
+from guidebench.runner.evaluate import evaluate
+from guidebench.runner.experiment import Batch, Experiment
+from guidebench.runner.sweeps import Sweep, SweptJob
+
+_log = logging.getLogger(__name__)
+
+
+def regenerate(sweep: Sweep, run: bool) -> int:
+    """Print and write a table; returns the exit status, 1 where a job failed.
+
+    Args:
+        sweep: the table and its jobs.
+        run: generate and evaluate what the store lacks; otherwise only tabulate.
+    """
+    spec = parse_spec(sweep.layout)
+    console = Console()
+    experiments = [Experiment(swept.job) for swept in sweep.jobs]
+    failures, records = _run(sweep, experiments, console) if run else (0, stored_records(sweep, experiments))
+    metrics = sweep.jobs[0].job.metrics()
+    spec = dataclasses.replace(
+        spec,
+        metrics=tuple(
+            dataclasses.replace(m, protocol=metrics[m.name].protocol)
+            for m in spec.metrics
+            if m.name in metrics
+        ),
+        comparisons=tuple(c for c in spec.comparisons if c.metric in metrics),
+    )
+    notes = dict.fromkeys(experiments[0].shared_networks, "shares its network with the guiding loss")
+    table, costs = build_table(records, spec, sweep.labels, notes), build_costs(records, spec, sweep.labels)
+    console.print(to_console(table), to_console(costs))
+    folder = Path(sweep.config["paths"]["tables"])
+    paths = [*write_table(table, folder, sweep.stem), *write_table(costs, folder, f"{sweep.stem}_costs")]
+    if run:
+        sweep.jobs[0].job.build("logger").log_table(to_html(table), sweep.name, sweep.root / "wandb")
+    console.print(*(f"wrote {path}" for path in paths), sep="\n", soft_wrap=True)
+    if failures:
+        console.print(f"{failures} of {len(sweep.jobs)} jobs failed: see {_logs(sweep)}", soft_wrap=True)
+    return 1 if failures else 0
+
+
+def stored_records(sweep: Sweep, experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """What is stored of every job, samples and metric values; nothing is run or written."""
+    frames = [
+        evaluate(experiment, measure=False, method=swept.choice("method"))
+        for swept, experiment in zip(sweep.jobs, experiments, strict=True)
+    ]
+    return pd.concat(frames, ignore_index=True)
+
+
+def _run(sweep: Sweep, experiments: Sequence[Experiment], console: Console) -> tuple[int, pd.DataFrame]:
+    """Run every job; one that fails leaves its traceback in a log of its own and does not stop the others.
+
+    Returns:
+        How many jobs failed, and the stored samples of all.
+    """
+    missing = [experiment.missing() for experiment in experiments]
+    work = [
+        (sum(len(batch.problems) for batch in batches), experiment.cost())
+        for experiment, batches in zip(experiments, missing, strict=True)
+    ]
+    failures, frames = 0, []
+    with GenerationProgress(console, work) as progress:
+        for swept, experiment, batches, (_, cost) in zip(sweep.jobs, experiments, missing, work, strict=True):
+            method = swept.choice("method")
+            progress.job(f"{method} seed {swept.choice('seed')}", cost)
+            try:
+                frames.append(_run_job(swept, experiment, batches, progress, sweep))
+            except Exception as error:
+                failures += 1
+                log = _logs(sweep) / f"{experiment.config_hash}_s{experiment.job.config['seed']}.log"
+                log.parent.mkdir(parents=True, exist_ok=True)
+                log.write_text(f"{swept.name}\n{traceback.format_exc()}")
+                _log.error(
+                    "%s failed (%s: %s); traceback in %s", swept.name, type(error).__name__, error, log
+                )
+                frames.append(evaluate(experiment, measure=False, method=method))
+    return failures, pd.concat(frames, ignore_index=True)
+
+
+def _run_job(
+    swept: SweptJob,
+    experiment: Experiment,
+    missing: Sequence[Batch],
+    progress: GenerationProgress,
+    sweep: Sweep,
+) -> pd.DataFrame:
+    experiment.run(missing, progress.advance)
+    records = evaluate(experiment, method=swept.choice("method"))
+    if missing:
+        name = f"{swept.choice('method')}-s{swept.choice('seed')}"
+        run_id = f"{experiment.config_hash}-s{swept.choice('seed')}"
+        logger = swept.job.build("logger")
+        logger.log_job(run_id, name, swept.job.config, records, sweep.name, sweep.root / "wandb")
+    return records
+
+
+def _logs(sweep: Sweep) -> Path:
+    return sweep.root / "logs"
