@@ -13,6 +13,9 @@ _OVERRIDE = {
 _SUITE = {"model/sd14": "full", "model/sd15": "full", "dataset/drawbench/full": "full"}
 _NOT_OF_A_JOB = {"train"}  # read by scripts/train_embedded.py
 
+FIXED_COST = {"checkpointed": ["gradient.keep_graphs=0"]}
+"""Overrides under which a gradient strategy's cost does not depend on the memory there is."""
+
 PROMPTS = ("a red circle", "two blue squares", "a red square", "two red circles")
 
 
