@@ -1,7 +1,6 @@
 """Prompt sets: categorised prompts in a CSV file."""
 
 import csv
-import hashlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -72,11 +71,6 @@ class PromptSet(ABC):
                 f"dataset.categories: no {unknown} in {self._file()}; allowed: {list(by_category)}."
             )
         return [case for category in wanted for case in by_category[category][: self.limit]]
-
-    def fingerprint(self) -> str:
-        """Identifies the whole file's contents; the selection does not change it."""
-        rows = "\n".join("\x1f".join(case) for case in self._all_cases())
-        return f"sha256:{hashlib.sha256(rows.encode()).hexdigest()}"
 
     def _all_cases(self) -> list[Case]:
         file = self._file()

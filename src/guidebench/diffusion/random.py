@@ -16,7 +16,7 @@ X_T, SAMPLER, METHOD, AUGMENTATION = "x_T", "sampler", "method", "augmentation"
 
 
 def generator(seed: int, case_id: str, stream: str) -> torch.Generator:
-    """A CPU generator whose state depends on nothing but its key."""
+    """A CPU generator whose state depends on nothing but its key (torch seeds it with 32 bits of the key's hash)."""
     digest = hashlib.blake2b(f"{seed}\x1f{case_id}\x1f{stream}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "little") >> 1)
 
@@ -49,9 +49,4 @@ class RandomStreams:
     def normal(self, shape: Sequence[int], stream: str) -> Tensor:
         """Standard normal draws, (b, *shape)."""
         rows = [torch.randn(*shape, generator=g, dtype=self.dtype) for g in self.generators(stream)]
-        return torch.stack(rows).to(self.device)
-
-    def uniform(self, shape: Sequence[int], stream: str) -> Tensor:
-        """Uniform draws on [0, 1), (b, *shape)."""
-        rows = [torch.rand(*shape, generator=g, dtype=self.dtype) for g in self.generators(stream)]
         return torch.stack(rows).to(self.device)

@@ -59,7 +59,7 @@ class Setup:
     @property
     def rows(self) -> int:
         """Network rows per sample of one guided prediction."""
-        return 1 if self.cfg_scale in (0, 1) else 2
+        return Guided.rows(self.cfg_scale)
 
 
 class FiniteCheck:

@@ -15,13 +15,11 @@ class Metric(ABC):
         paper: where the metric comes from.
         higher_is_better: direction of improvement.
         unit: of the value, for table headings.
-        minimum_n: number of samples below which a table does not print a mean.
     """
 
     paper: str
     higher_is_better: bool
     unit: str
-    minimum_n: int
 
     @property
     @abstractmethod

@@ -31,7 +31,6 @@ class ClipScore(Metric):
     paper: str = "DOODL, Fig. 5"
     higher_is_better: bool = True
     unit: str = "100 x cosine"
-    minimum_n: int = 2
 
     def __init__(self, clip: CLIP) -> None:
         self.clip = clip

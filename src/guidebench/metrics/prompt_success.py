@@ -44,7 +44,6 @@ class PromptSuccess(Metric):
     paper: str = "DOODL, Fig. 5 (PASR)"
     higher_is_better: bool = True
     unit: str = "%"
-    minimum_n: int = 10
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge

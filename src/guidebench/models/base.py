@@ -80,6 +80,11 @@ class Guided:
         self._both = CountedModel(model.eps, rows=2)
         self._one = CountedModel(model.eps, rows=1)
 
+    @staticmethod
+    def rows(cfg_scale: float) -> int:
+        """Network rows per sample of one guided prediction."""
+        return 1 if cfg_scale in (0, 1) else 2
+
     @property
     def cost(self) -> Cost:
         """Network rows per sample spent so far, counted as they happen."""

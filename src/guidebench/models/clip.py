@@ -96,15 +96,6 @@ class CLIP:
         return f"clip:{name}" + (" (random weights)" if self.random_weights else "")
 
     @property
-    def weights_needed(self) -> str:
-        """Which weights must be present, in words."""
-        if self.random_weights:
-            return "none (random weights)"
-        if self.directory is not None:
-            return f"{self.directory} (local open_clip directory)"
-        return f"open_clip {self.architecture} '{self.pretrained}' (downloaded on first use)"
-
-    @property
     def image_size(self) -> int:
         """Side of the square images that the network sees, in pixels. Loads the network."""
         return _load(self).size

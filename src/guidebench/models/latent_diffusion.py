@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from guidebench.diffusion.prediction import Kind, Prediction
 from guidebench.diffusion.schedules import Linear, NoiseSchedule, ScaledLinear
 from guidebench.errors import WeightsError
 from guidebench.models.base import DiffusionModel
@@ -18,6 +19,7 @@ _SCHEDULER_DEFAULTS = {
     "prediction_type": "epsilon",
     "num_train_timesteps": 1000,
 }  # of older scheduler configs
+_KINDS: dict[str, Kind] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
 class LatentDiffusion(DiffusionModel):
@@ -182,6 +184,10 @@ class LatentDiffusion(DiffusionModel):
             raise WeightsError(
                 f"{path} is missing or is not the JSON file of a scheduler: {error}"
             ) from error
+        if config["prediction_type"] not in _KINDS:
+            raise WeightsError(
+                f"{path}: prediction_type {config['prediction_type']!r}; allowed: {', '.join(_KINDS)}"
+            )
         missing = {"beta_schedule", "beta_start", "beta_end"} - config.keys()
         if missing:
             raise WeightsError(f"{path} lacks {', '.join(sorted(missing))}, which define the noise schedule")
@@ -206,16 +212,13 @@ class LatentDiffusion(DiffusionModel):
         return self._part("text_encoder")(tokens.input_ids.to(self._device)).last_hidden_state.float()
 
     def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
-        """See `DiffusionModel.eps`; v-prediction checkpoints are converted: eps = alpha_t v + sigma_t x_t."""
+        """See `DiffusionModel.eps`; checkpoints that predict x0 or v are converted."""
         if cond is None:
             cond = self.condition([""]).expand(len(x_t), -1, -1)
         time = torch.as_tensor(t, device=self._device)
-        raw = self._part("unet")(x_t.to(self._dtype), time, cond.to(self._dtype), return_dict=False)[
-            0
-        ].float()
-        if self._scheduler_config["prediction_type"] == "v_prediction":
-            return self.schedule.alpha(t) * raw + self.schedule.sigma(t) * x_t
-        return raw
+        (raw,) = self._part("unet")(x_t.to(self._dtype), time, cond.to(self._dtype), return_dict=False)
+        kind = _KINDS[self._scheduler_config["prediction_type"]]
+        return Prediction(kind, raw.float(), x_t, self.schedule.alpha(t), self.schedule.sigma(t)).eps
 
     def decode(self, x0: Tensor) -> Tensor:
         vae = self._part("vae")

@@ -5,9 +5,9 @@ import importlib
 import inspect
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -82,27 +82,26 @@ def check(node: Any, where: str) -> None:
 
 
 def _check_signature(node: dict[str, Any], where: str) -> None:
-    parameters = inspect.signature(component_class(node["_target_"], where)).parameters
-    for key in node.keys() - {"_target_"}:
+    cls = component_class(node["_target_"], where)
+    parameters = inspect.signature(cls, eval_str=True).parameters
+    for key, value in node.items():
+        if key == "_target_":
+            continue
         if str(key).startswith("_") or key not in parameters:
             raise ConfigError(
                 f"{where}.{key}: {node['_target_']} has no such parameter; "
                 f"{suggestion(str(key), parameters)}it takes {', '.join(parameters) or 'none'}"
             )
+        hint = parameters[key].annotation
+        if not _accepts(hint, value):
+            words = [str(word) for word in get_args(hint)] if get_origin(hint) is Literal else []
+            allowed = ", ".join(words) or getattr(hint, "__name__", str(hint))
+            raise ConfigError(
+                f"{where}.{key}: got {value!r}; {suggestion(str(value), words)}allowed: {allowed}"
+            )
     for name, parameter in parameters.items():
         if parameter.default is parameter.empty and name not in node:
             raise ConfigError(f"{where}.{name}: missing; {node['_target_']} needs it")
-    cls = component_class(node["_target_"], where)
-    hints = get_type_hints(cls if is_dataclass(cls) else cls.__init__)
-    for name in parameters.keys() & node.keys():
-        if name in hints and not _accepts(hints[name], node[name]):
-            words = (
-                [str(value) for value in get_args(hints[name])] if get_origin(hints[name]) is Literal else []
-            )
-            allowed = ", ".join(words) or str(hints[name]).replace("<class '", "").replace("'>", "")
-            raise ConfigError(
-                f"{where}.{name}: got {node[name]!r}; {suggestion(str(node[name]), words)}allowed: {allowed}"
-            )
 
 
 def _accepts(hint: Any, value: Any) -> bool:

@@ -123,6 +123,8 @@ def test_a_damaged_sample_is_set_aside_and_can_be_redone(stored: Store, damage: 
     good = (folder / "image.png").read_bytes()
     DAMAGES[damage](folder)
     assert stored.read(HASH, PROBLEM) is None
+    assert folder.exists()  # reading changes nothing
+    stored.set_damaged_aside(HASH, PROBLEM)
     assert not folder.exists()
     (aside,) = (stored.root / "quarantine").iterdir()
     assert folder.name in aside.name
@@ -134,6 +136,7 @@ def test_the_same_sample_may_be_damaged_twice(stored: Store) -> None:
     for _ in range(2):
         flip(stored.sample_dir(HASH, PROBLEM) / "image.png")
         assert stored.read(HASH, PROBLEM) is None
+        stored.set_damaged_aside(HASH, PROBLEM)
         stored.write(HASH, CONFIG, PROBLEM, record(), image())
     assert len(list((stored.root / "quarantine").iterdir())) == 2
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
+from guidebench.diffusion.prediction import Prediction
 from guidebench.losses.base import Objective
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.methods.none import Unguided
@@ -89,7 +90,7 @@ class OneStep(Method):
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
             eps_seen = guided.branch(x_t, t, seen)
-            z = (x_t - sigma_t * eps_seen) / alpha_t
+            z = Prediction("eps", eps_seen, x_t, alpha_t, sigma_t).x0
             if self.estimate == "blend":
                 z = sigma_t * z + (1 - sigma_t) * x_t
             loss = objective(setup.model.decode(z))
