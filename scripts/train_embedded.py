@@ -336,6 +336,8 @@ def train_vae(config: DictConfig) -> None:
 
     def loss(generator: torch.Generator, batch_size: int = config.batch_size) -> Tensor:
         images = to_tensor(data["images"][_indices(config.images, batch_size, generator)])
+        if not vae.encoder.conv_in.weight.requires_grad:
+            images = _shift_colors(images, generator)
         posterior = vae.encode(images).latent_dist
         mean, std = posterior.mean.float(), posterior.std.float()
         noise = torch.randn(mean.shape, generator=generator).to(DEVICE)
@@ -361,6 +363,15 @@ def train_vae(config: DictConfig) -> None:
     vae.quant_conv.requires_grad_(False)
     trainer = Trainer("vae_decoder", vae, OmegaConf.merge(config, config.decoder))
     trainer.run(lambda generator: loss(generator, config.decoder.batch_size), export, export_every=500)
+
+
+def _shift_colors(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Fade half of the pictures towards a random colour: the decoder learns what lies between backgrounds."""
+    count = len(images)
+    color = 2.0 * torch.rand(count, 3, 1, 1, generator=generator) - 1.0
+    amount = 0.5 * torch.rand(count, 1, 1, 1, generator=generator)
+    amount *= torch.rand(count, 1, 1, 1, generator=generator) < 0.5
+    return torch.lerp(images, color.to(images).expand_as(images), amount.to(images))
 
 
 def _write_shared_files() -> None:
@@ -607,7 +618,10 @@ def train_text_to_image(config: DictConfig) -> None:
             hidden = encoder(prompt.to(DEVICE)).last_hidden_state
         spread = torch.randn(mean[rows].shape, generator=generator)
         clean = (mean[rows].float() + std[rows].float() * spread).to(DEVICE)
-        noise = torch.randn(clean.shape, generator=generator).to(DEVICE)
+        noise = torch.randn(clean.shape, generator=generator)
+        # An offset per channel: else a picture's mean colour is read from the noise, whatever the prompt.
+        noise += config.noise_offset * torch.randn(size, clean.shape[1], 1, 1, generator=generator)
+        noise = noise.to(DEVICE)
         # Stratified time steps: one in each of `size` equal slices.
         slices = (torch.arange(size) + torch.rand(size, generator=generator)) / size
         times = (1000 * slices).long().clamp(max=999).to(DEVICE)
