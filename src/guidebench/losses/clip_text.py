@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from guidebench.models.clip import CLIP
 from guidebench.problems import Problem, TextToImage
 
 _log = logging.getLogger(__name__)
+_VARIANTS: dict[str, Literal["mean", "min"]] = {"paper": "mean", "official": "min"}
 
 
 def spherical_distance(u: Tensor, v: Tensor) -> Tensor:
@@ -47,18 +49,19 @@ class ClipText(Loss):
         clip: the CLIP that guides; a metric must use another one.
         n_crops: crops per image, drawn anew at each call; 0 shows the whole image, resized.
         cut_power: exponent of the crop sizes, above 0 (see `cutout_sizes`).
-        reduction: over the crops. `min`, the official code: only an image's best crop receives a gradient.
-            `mean`: the pipeline that the official code was derived from. The paper does not say; the default
-            follows the authors' code.
+        reduction: over the crops: `mean`, or `min`, where only an image's best crop receives a gradient; null
+            takes the variant's.
         scale: multiplies the loss.
         clamp: clamp pixels to [0, 1] first, as the official code does; saturated pixels get no gradient.
+        variant: `paper`, the mean over crops, or `official`, the released code's minimum.
 
     Cost: max(n_crops, 1) forwards and backwards of CLIP's image tower per image; texts once per batch.
 
     References:
         DOODL, Eq. 7, Sec. 5.1 and App. C.
 
-    Differs from the paper: see `spherical_distance`; `reduction: min` is in the official code only.
+    Differs from the paper: see `spherical_distance`. The paper does not say how crops are reduced; `paper` takes the
+    mean, as the pipeline does from which the official code was derived.
     """
 
     paper: str = "DOODL, Sec. 5.1"
@@ -69,10 +72,12 @@ class ClipText(Loss):
         clip: CLIP,
         n_crops: int = 16,
         cut_power: float = 0.3,
-        reduction: str = "min",
+        reduction: Literal["mean", "min"] | None = None,
         scale: float = 1.0,
         clamp: bool = True,
+        variant: Literal["paper", "official"] = "paper",
     ) -> None:
+        reduction = _VARIANTS[variant] if reduction is None else reduction
         if n_crops < 0:
             raise ConfigError(f"loss.n_crops={n_crops}; allowed: 0 (the whole image) or more.")
         if cut_power <= 0:

@@ -143,6 +143,14 @@ def test_nothing_to_crop_uses_the_image_once_and_says_so(caplog: pytest.LogCaptu
     assert len(caplog.records) == 1 and "n_crops=16" in caplog.text
 
 
+def test_the_official_variant_takes_the_best_crop_and_explicit_values_win(images: Tensor) -> None:
+    assert torch.equal(_objective(variant="official")(images), _objective(reduction="min")(images))
+    assert torch.equal(_objective(variant="paper")(images), _objective(reduction="mean")(images))
+    assert torch.equal(
+        _objective(variant="official", reduction="mean")(images), _objective(reduction="mean")(images)
+    )
+
+
 def test_declares_its_network() -> None:
     assert ClipText(SmoothCLIP()).networks == ("clip:smooth",)  # type: ignore[arg-type]
 

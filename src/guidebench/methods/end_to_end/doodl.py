@@ -43,7 +43,8 @@ class DOODL(Method):
         variant: "paper" (gradient of the pair's mean loss, noise variance 1e-4) or "official" (the released code:
             half that gradient, noise standard deviation 1e-4). Explicit values win over the variant's.
 
-    Differs from the paper: Algorithm 1 omits averaging and renormalisation, its text has both after every update;
+    Differs from the paper: the paper's perturbation N(0, 1e-4 I) is read as it is printed, a variance, so `paper` draws
+    with standard deviation 1e-2, a hundred times the released code's. Algorithm 1 omits averaging and renormalisation, its text has both after every update;
     they are on. Master latents, momentum and norms are float32. The released code never decodes its last update;
     here the image belongs to the last latents, at the cost of one sampling pass without gradient.
 
