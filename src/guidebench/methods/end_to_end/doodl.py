@@ -44,9 +44,10 @@ class DOODL(Method):
             half that gradient, noise standard deviation 1e-4). Explicit values win over the variant's.
 
     Differs from the paper: the paper's perturbation N(0, 1e-4 I) is read as it is printed, a variance, so `paper` draws
-    with standard deviation 1e-2, a hundred times the released code's. Algorithm 1 omits averaging and renormalisation, its text has both after every update;
-    they are on. Master latents, momentum and norms are float32. The released code never decodes its last update;
-    here the image belongs to the last latents, at the cost of one sampling pass without gradient.
+    with standard deviation 1e-2, a hundred times the released code's. Algorithm 1 omits averaging and renormalisation,
+    its text has both after every update; they are on. Master latents, momentum and norms are float32. The released
+    code never decodes its last update; here the image belongs to the last latents, at the cost of one sampling pass
+    without gradient.
 
     References: Wallace, Gokul, Ermon, Naik, "End-to-End Diffusion Latent Optimization Improves Classifier Guidance",
     ICCV 2023, Algorithm 1 and Sec. 4.
