@@ -144,9 +144,13 @@ def measure(
     def counted_run() -> None:
         results.append(problem.gradient(strategy, counted))
 
+    peak: int | None = None
     start = time.perf_counter()
     try:
-        peak = peak_memory(counted_run, problem.state[0].device) if weigh else counted_run()
+        if weigh:
+            peak = peak_memory(counted_run, problem.state[0].device)
+        else:
+            counted_run()
     except ConfigError as refused:
         return Measured(name, strategy.is_exact, strategy.order, refused=str(refused))
     seconds = time.perf_counter() - start
