@@ -3,7 +3,7 @@
 import argparse
 import csv
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,8 +138,8 @@ class Comparison:
             title = f"{model}, 64 dimensions"
         else:
             precise = Job(job.config | {"model": job.config["model"] | {"dtype": "float64"}})
-            first = _loaded(job, sampler, batch)
-            built = first, _loaded(precise, sampler, batch) if with_truth else first
+            first = loaded_problem(job, batch)
+            built = first, loaded_problem(precise, batch) if with_truth else first
             random = " (random weights)" if job.config["random_weights"] else ""
             title = (
                 f"{values.get('model', job.config['suite'])}{random}, cfg_scale {job.config['cfg_scale']:g}"
@@ -209,23 +209,31 @@ def _analytic(name: str, sampler: Sampler, batch: int, dtype: torch.dtype) -> Pr
     return _problem(sampler, schedule, model, 2 if name == "mixture" else 1, x_T, cond)
 
 
-def _loaded(job: Job, sampler: Sampler, batch: int) -> Problem:
-    """A model of conf/model under classifier-free guidance, prompts by number."""
+def loaded_problem(job: Job, batch: int, prepare: Callable[[DiffusionModel], None] | None = None) -> Problem:
+    """A model of conf/model under classifier-free guidance, prompts by number.
+
+    Args:
+        job: chooses model, sampler, guidance and device.
+        batch: samples.
+        prepare: changes the loaded model (memory format, compilation) before it is used.
+    """
     model: DiffusionModel = job.build("model")
     wanted = job.config["device"]
     model.load(("cuda" if torch.cuda.is_available() else "cpu") if wanted == "auto" else wanted)
+    if prepare is not None:
+        prepare(model)
     guided = Guided(model, job.config["cfg_scale"])
     cond = model.condition([f"a photograph, number {i}" for i in range(batch)])
     precise = job.config["model"]["dtype"] == "float64"
     x_T = _start((batch, *model.sample_shape), torch.float64 if precise else torch.float32, model.device)
     rows = 1 if job.config["cfg_scale"] in (0, 1) else 2
-    return _problem(sampler, model.schedule, guided, rows, x_T, cond.to(x_T.dtype))
+    return _problem(job.build("sampler"), model.schedule, guided, rows, x_T, cond.to(x_T.dtype))
 
 
 def _cells(row: Measured) -> list[str]:
     head = [row.name, "yes" if row.is_exact else "no", "-" if row.order is None else str(row.order)]
     if row.cost is None or row.units is None or row.seconds is None or row.peak_bytes is None:
-        return [*head, row.refused.removeprefix("gradient: ").partition(";")[0], *[""] * (len(COLUMNS) - 4)]
+        return [*head, *["refused"] * (len(COLUMNS) - 3)]
     assert row.cosine is not None and row.overhead is not None
     return [
         *head,
@@ -244,10 +252,13 @@ def _cells(row: Measured) -> list[str]:
 def _print(console: Console, title: str, measured: Sequence[Measured]) -> None:
     table = Table(title=title)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column == "strategy" else "right", no_wrap=column != "fwd")
+        table.add_column(column, justify="left" if column == "strategy" else "right", no_wrap=True)
     for row in measured:
         table.add_row(*_cells(row))
     console.print(table)
+    for row in measured:
+        if row.refused:
+            console.print(f"{row.name}: {row.refused}")
     console.print(
         "F: one forward of one sample's row; b: backward over forward; time/cost: seconds over cost x F"
     )

@@ -178,7 +178,7 @@ def measure(
     )
 
 
-def peak_memory(work: Callable[[], None], device: torch.device) -> int:
+def peak_memory(work: Callable[[], object], device: torch.device) -> int:
     """Bytes allocated at once while `work` runs, beyond those allocated before: every tensor, graphs included."""
     gc.collect()
     if device.type == "cuda":
