@@ -260,7 +260,8 @@ def _print(console: Console, title: str, measured: Sequence[Measured]) -> None:
         if row.refused:
             console.print(f"{row.name}: {row.refused}")
     console.print(
-        "F: one forward of one sample's row; b: backward over forward; time/cost: seconds over cost x F"
+        "F: one forward of one sample's row; b: backward over forward; time/cost: seconds over cost x F; "
+        "seconds on a CPU are processor seconds"
     )
 
 

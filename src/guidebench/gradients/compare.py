@@ -79,7 +79,7 @@ class Measured:
         order: declared; None where exact or biased.
         cost: network rows per sample, counted.
         units: the cost in forwards.
-        seconds: of one gradient; the whole batch.
+        seconds: of one gradient of the whole batch; processor seconds on a CPU.
         overhead: seconds over those that the counted evaluations alone would take.
         peak_bytes: most memory allocated at once beyond what was there before.
         cosine: between the gradient with respect to x_T and the truth, mean over samples.
@@ -148,7 +148,7 @@ def measure(
         results.append(problem.gradient(strategy, counted))
 
     peak: int | None = None
-    start = time.perf_counter()
+    start = _now(problem.state[0].device)
     try:
         if weigh:
             peak = peak_memory(counted_run, problem.state[0].device)
@@ -156,7 +156,7 @@ def measure(
             counted_run()
     except ConfigError as refused:
         return Measured(name, strategy.is_exact, strategy.order, refused=str(refused))
-    seconds = time.perf_counter() - start
+    seconds = _now(problem.state[0].device) - start
     if repeats:
         seconds = _seconds(lambda: problem.gradient(strategy), problem.state[0], repeats)
     ours = sum(g.double() for g in results[0].state_grad)
@@ -223,12 +223,18 @@ def _seconds(work: Callable[[], object], like: Tensor, repeats: int) -> float:
     """Median of some runs after one that warms up."""
     times: list[float] = []
     for _ in range(repeats + 1):
-        start = time.perf_counter()
+        start = _now(like.device)
         work()
-        if like.device.type == "cuda":
-            torch.cuda.synchronize(like.device)
-        times.append(time.perf_counter() - start)
+        times.append(_now(like.device) - start)
     return median(times[1:])
+
+
+def _now(device: torch.device) -> float:
+    """Wall time behind all work on a GPU; processor time of this process on a CPU, whatever else the machine does."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
 
 
 def true_gradient(problem: Problem, strategy: GradientStrategy) -> Tensor:
