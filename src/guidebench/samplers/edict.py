@@ -110,8 +110,8 @@ class EDICT(Sampler):
     Args:
         n_steps: number of steps.
         grid: placement of the times.
-        p: mixing weight in (0, 1]; 1 leaves the members uncoupled by mixing. Undoing N steps expands the members'
-            difference by p^(-2N).
+        p: mixing weight in (0, 1], or None for 0.93^(50/N); 1 leaves the members uncoupled by mixing. Undoing N
+            steps expands the members' difference by p^(-2N).
         alternate: let y move first in odd steps ("leapfrog").
         skip_trivial_step: do not evaluate the network where b = 0 (times ending in 0, 0); the mixing still applies.
 
@@ -123,7 +123,7 @@ class EDICT(Sampler):
         official images are not reproduced. The official code also evaluates the network in the last, trivial step.
     """
 
-    p: float = 0.93
+    p: float | None = 0.93
     alternate: bool = True
     skip_trivial_step: bool = True
 
@@ -133,8 +133,13 @@ class EDICT(Sampler):
     paper = "Wallace et al. 2023, EDICT: Exact Diffusion Inversion via Coupled Transformations"
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.p <= 1.0:
+        if self.p is not None and not 0.0 < self.p <= 1.0:
             raise ConfigError(f"sampler.p: got {self.p}; allowed is 0 < p <= 1 (the paper's is 0.93)")
+
+    @property
+    def mixing_weight(self) -> float:
+        """p, or for p = None the weight whose N mixings contract the members as the paper's 50 do: p^N = 0.93^50."""
+        return 0.93 ** (50 / self.n_steps) if self.p is None else self.p
 
     def times(self, schedule: NoiseSchedule) -> tuple[float, ...]:
         """The grid, N + 1 times.
@@ -170,4 +175,4 @@ class EDICT(Sampler):
                 continue
             first = i % 2 if self.alternate else 0
             half_steps += [HalfStep(first, t, a, b, 0), HalfStep(1 - first, t, a, b, 1)]
-        return EDICTChain(schedule, times, half_steps, self.p)
+        return EDICTChain(schedule, times, half_steps, self.mixing_weight)

@@ -171,3 +171,9 @@ def test_refusals():
         EDICT(50).chain(SD, times=[0, 20, 40])
     with pytest.raises(ConfigError, match="no step"):
         EDICT(50).chain(SD, times=[0, 0])
+
+
+def test_the_scaled_mixing_weight_contracts_as_the_papers_50_steps() -> None:
+    assert EDICT(50, p=None).mixing_weight == 0.93
+    for n in (10, 20, 25):
+        assert EDICT(n, p=None).mixing_weight ** n == pytest.approx(0.93**50, rel=1e-12)
