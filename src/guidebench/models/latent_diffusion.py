@@ -132,8 +132,8 @@ class LatentDiffusion(DiffusionModel):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             return dict(
-                unet=UNet2DConditionModel(**config["unet"]).to(self._dtype),
-                vae=AutoencoderKL(**config["vae"]).to(self._dtype),
+                unet=nn.Module.to(UNet2DConditionModel(**config["unet"]), self._dtype),
+                vae=nn.Module.to(AutoencoderKL(**config["vae"]), self._dtype),
                 text_encoder=CLIPTextModel(CLIPTextConfig(**config["text_encoder"])).to(self._dtype),
                 tokenizer=CLIPTokenizer(
                     vocab=bpe.encoder,
