@@ -197,7 +197,7 @@ def _analytic(name: str, sampler: Sampler, batch: int, dtype: torch.dtype) -> Pr
     cond: Tensor | None = None
     model: EpsModel
     if name == "gaussian":
-        variance = torch.logspace(0, -3.7, dim, dtype=dtype)
+        variance = torch.arange(1, dim + 1, dtype=dtype) ** -2.0  # the spectrum of natural images
         model = Gaussian(schedule, torch.zeros(dim, dtype=dtype), variance)
     elif name == "mixture":
         means = torch.randn(8, dim, generator=torch.Generator().manual_seed(3), dtype=torch.float64).to(dtype)
@@ -258,7 +258,7 @@ def _print(console: Console, title: str, measured: Sequence[Measured]) -> None:
     console.print(table)
     for row in measured:
         if row.refused:
-            console.print(f"{row.name}: {row.refused}")
+            console.print(f"{row.name}: {row.refused.removeprefix('gradient: ')}")
     console.print(
         "F: one forward of one sample's row; b: backward over forward; time/cost: seconds over cost x F; "
         "seconds on a CPU are processor seconds"
