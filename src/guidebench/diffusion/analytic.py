@@ -101,7 +101,7 @@ class TanhNetwork(torch.nn.Module):
         dim: dimension d of x.
         cond_dim: dimension of the conditioning; it is zero where none is given.
         width: hidden width.
-        seed: of the weights.
+        seed: of the weights; the same in every precision.
         dtype: of the weights.
     """
 
@@ -120,9 +120,8 @@ class TanhNetwork(torch.nn.Module):
         fan_in = dim + cond_dim + 1
 
         def weight(*shape: int) -> torch.nn.Parameter:
-            return torch.nn.Parameter(
-                torch.randn(*shape, generator=generator, dtype=dtype) / shape[-1] ** 0.5
-            )
+            drawn = torch.randn(*shape, generator=generator, dtype=torch.float64) / shape[-1] ** 0.5
+            return torch.nn.Parameter(drawn.to(dtype))
 
         self.w1, self.b1 = weight(width, fan_in), weight(width)
         self.w2, self.b2 = weight(dim, width), weight(dim)

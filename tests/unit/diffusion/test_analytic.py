@@ -60,3 +60,5 @@ def test_network_is_seeded_and_uses_time_and_cond():
     assert torch.equal(model(X, 0.5, cond), TanhNetwork(ContinuousVP(), 2, cond_dim=3, seed=4)(X, 0.5, cond))
     assert not torch.allclose(model(X, 0.5, cond), model(X, 0.6, cond))
     assert not torch.allclose(model(X, 0.5, cond), model(X, 0.5))
+    single = TanhNetwork(ContinuousVP(), 2, cond_dim=3, seed=4, dtype=torch.float32)
+    assert torch.equal(single.w1, model.w1.float())
