@@ -256,9 +256,9 @@ def _print(console: Console, title: str, measured: Sequence[Measured]) -> None:
     for row in measured:
         table.add_row(*_cells(row))
     console.print(table)
-    for row in measured:
-        if row.refused:
-            console.print(f"{row.name}: {row.refused.removeprefix('gradient: ')}")
+    for reason in dict.fromkeys(row.refused for row in measured if row.refused):
+        names = ", ".join(row.name for row in measured if row.refused == reason)
+        console.print(f"{names}: {reason.removeprefix('gradient: ')}")
     console.print(
         "F: one forward of one sample's row; b: backward over forward; time/cost: seconds over cost x F; "
         "seconds on a CPU are processor seconds"
