@@ -78,6 +78,7 @@ def main(argv: list[str]) -> int:
         "--no-truth", action="store_true", help="compare with checkpointed in the model's own precision"
     )
     parser.add_argument("--out", type=Path, metavar="PATH", help="also write PATH.md and PATH.csv")
+    parser.add_argument("--note", default="", metavar="TEXT", help="what the table shows, written below it")
     arguments = parser.parse_intermixed_args(argv)
     comparison = Comparison.of(arguments.overrides, arguments.batch, with_truth=not arguments.no_truth)
     unit = unit_of(comparison.problem)
@@ -95,7 +96,7 @@ def main(argv: list[str]) -> int:
     )
     _print(console, title, measured)
     if arguments.out:
-        _write(arguments.out, title, measured)
+        _write(arguments.out, title, measured, arguments.note)
     return 0
 
 
@@ -265,13 +266,14 @@ def _print(console: Console, title: str, measured: Sequence[Measured]) -> None:
     )
 
 
-def _write(path: Path, title: str, measured: Sequence[Measured]) -> None:
+def _write(path: Path, title: str, measured: Sequence[Measured], note: str) -> None:
     if not path.parent.is_dir():
         raise ConfigError(f"--out: the folder {path.parent} does not exist; create it")
     cells = [_cells(row) for row in measured]
     lines = [f"# Gradient strategies: {title}", "", "| " + " | ".join(COLUMNS) + " |"]
     lines.append("|---|" + "---:|" * (len(COLUMNS) - 1))
     lines += ["| " + " | ".join(row) + " |" for row in cells]
+    lines += ["", note] if note else []
     path.with_name(path.name + ".md").write_text("\n".join(lines) + "\n")
     with path.with_name(path.name + ".csv").open("w", newline="") as file:
         csv.writer(file).writerows([["title", *COLUMNS], *([title, *row] for row in cells)])
