@@ -115,8 +115,9 @@ def _stage(chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: Diff
 class _Scale:
     """Weighs the graph of one stage, at no evaluation beyond those of sampling.
 
-    A graph saves activations and views of weights. What the graphs of two stages have in common is weights, so the
-    second stage's graph is weighed with the first still alive; unless not even two fit.
+    A graph saves activations, and refers to weights and to what all stages share. Parameters and their views are left
+    out; what else two stages share shows when the second is weighed with the first still alive (unless not even two
+    fit).
 
     Args:
         budget: bytes that graphs may take.
@@ -132,7 +133,8 @@ class _Scale:
         saved: dict[int, int] = {}
 
         def note(tensor: Tensor) -> Tensor:
-            saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            if not isinstance(tensor if tensor._base is None else tensor._base, torch.nn.Parameter):
+                saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
