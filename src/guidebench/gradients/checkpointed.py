@@ -135,7 +135,7 @@ class _Scale:
         def note(tensor: Tensor) -> Tensor:
             if not isinstance(tensor if tensor._base is None else tensor._base, torch.nn.Parameter):
                 saved[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-            return tensor
+            return tensor.detach()  # an output kept as it is would hold the graph that holds it, for ever
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             graph = StageGraph.record(chain, eps_model, state, k, inputs)

@@ -1,6 +1,8 @@
 """Direct, checkpointed and reversible against autograd's own loop, finite differences and closed forms."""
 
+import gc
 import math
+import weakref
 
 import pytest
 import torch
@@ -321,3 +323,20 @@ def test_refusals():
     for bad in (-1, "all", 2.5):
         with pytest.raises(ConfigError, match="keep_graphs"):
             Checkpointed(bad)
+
+
+@pytest.mark.parametrize("keep_graphs", ["auto", 0, 3])
+def test_nothing_of_a_chain_outlives_its_gradient(keep_graphs: int | str) -> None:
+    """A graph that holds itself is invisible to Python's collector: memory would grow with every optimisation step."""
+    alive: list[weakref.ref[torch.Tensor]] = []
+
+    def eps_model(x: torch.Tensor, t: float, cond: torch.Tensor | None) -> torch.Tensor:
+        hidden = torch.softmax(x * (1 + t / 1000), dim=-1)  # saves its own output
+        alive.append(weakref.ref(hidden))
+        return torch.tanh(hidden)
+
+    chain, x_T = EDICT(10).chain(SD), randn(2, 8, seed=1).float()
+    strategy = Checkpointed(keep_graphs=keep_graphs, memory_budget_gb=1e-3)
+    strategy.value_and_grad(chain, eps_model, chain.init(x_T), lambda s: s[0].square().sum(1))
+    gc.collect()
+    assert alive and not any(reference() is not None for reference in alive)
