@@ -3,7 +3,8 @@
 import dataclasses
 import logging
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ from guidebench.report.render import to_console, to_html, write_table
 from guidebench.report.spec import parse_spec
 from guidebench.report.table import build_costs, build_table
 from guidebench.runner.evaluate import evaluate
-from guidebench.runner.experiment import Batch, Experiment
+from guidebench.runner.experiment import Experiment
 from guidebench.runner.sweeps import Sweep, SweptJob
 
 _log = logging.getLogger(__name__)
@@ -66,6 +67,8 @@ def stored_records(sweep: Sweep, experiments: Sequence[Experiment]) -> pd.DataFr
 def _run(sweep: Sweep, experiments: Sequence[Experiment], console: Console) -> tuple[int, pd.DataFrame]:
     """Run every job; one that fails leaves its traceback in a log of its own and does not stop the others.
 
+    A first pass over all jobs takes the batches that nobody works on, a second waits for the others.
+
     Returns:
         How many jobs failed, and the stored samples of all.
     """
@@ -74,40 +77,42 @@ def _run(sweep: Sweep, experiments: Sequence[Experiment], console: Console) -> t
         (sum(len(batch.problems) for batch in batches), experiment.cost())
         for experiment, batches in zip(experiments, missing, strict=True)
     ]
-    failures, frames = 0, []
+    failed: set[int] = set()
     with GenerationProgress(console, work) as progress:
-        for swept, experiment, batches, (_, cost) in zip(sweep.jobs, experiments, missing, work, strict=True):
-            method = swept.choice("method")
-            progress.job(f"{method} seed {swept.choice('seed')}", cost)
-            try:
-                frames.append(_run_job(swept, experiment, batches, progress, sweep))
-            except Exception as error:
-                failures += 1
-                log = _logs(sweep) / f"{experiment.config_hash}_s{experiment.job.config['seed']}.log"
-                log.parent.mkdir(parents=True, exist_ok=True)
-                log.write_text(f"{swept.name}\n{traceback.format_exc()}")
-                _log.error(
-                    "%s failed (%s: %s); traceback in %s", swept.name, type(error).__name__, error, log
-                )
-                frames.append(evaluate(experiment, measure=False, method=method))
-    return failures, pd.concat(frames, ignore_index=True)
+        left = list(missing)
+        for wait in (False, True):
+            for i, (swept, experiment) in enumerate(zip(sweep.jobs, experiments, strict=True)):
+                if left[i] and i not in failed:
+                    progress.job(f"{swept.choice('method')} seed {swept.choice('seed')}", work[i][1])
+                    with _told(sweep, swept, experiment, i, failed):
+                        left[i] = experiment.run(left[i], progress.advance, wait)
+    frames = []
+    for i, (swept, experiment) in enumerate(zip(sweep.jobs, experiments, strict=True)):
+        with _told(sweep, swept, experiment, i, failed):
+            frames.append(evaluate(experiment, method=swept.choice("method")))
+            if missing[i]:
+                name = f"{swept.choice('method')}-s{swept.choice('seed')}"
+                run_id = f"{experiment.config_hash}-s{swept.choice('seed')}"
+                logger = swept.job.build("logger")
+                logger.log_job(run_id, name, swept.job.config, frames[-1], sweep.name, sweep.root / "wandb")
+        if len(frames) == i:
+            frames.append(evaluate(experiment, measure=False, method=swept.choice("method")))
+    return len(failed), pd.concat(frames, ignore_index=True)
 
 
-def _run_job(
-    swept: SweptJob,
-    experiment: Experiment,
-    missing: Sequence[Batch],
-    progress: GenerationProgress,
-    sweep: Sweep,
-) -> pd.DataFrame:
-    experiment.run(missing, progress.advance)
-    records = evaluate(experiment, method=swept.choice("method"))
-    if missing:
-        name = f"{swept.choice('method')}-s{swept.choice('seed')}"
-        run_id = f"{experiment.config_hash}-s{swept.choice('seed')}"
-        logger = swept.job.build("logger")
-        logger.log_job(run_id, name, swept.job.config, records, sweep.name, sweep.root / "wandb")
-    return records
+@contextmanager
+def _told(
+    sweep: Sweep, swept: SweptJob, experiment: Experiment, index: int, failed: set[int]
+) -> Iterator[None]:
+    """Let a failing job fail alone: its traceback goes to its own log, its index to `failed`."""
+    try:
+        yield
+    except Exception as error:
+        failed.add(index)
+        log = _logs(sweep) / f"{experiment.config_hash}_s{experiment.job.config['seed']}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.write_text(f"{swept.name}\n{traceback.format_exc()}")
+        _log.error("%s failed (%s: %s); traceback in %s", swept.name, type(error).__name__, error, log)
 
 
 def _logs(sweep: Sweep) -> Path:

@@ -76,7 +76,8 @@ def _run(cfg: DictConfig) -> None:
         console, [(sum(len(b.problems) for b in missing), experiment.cost())]
     ) as progress:
         progress.job(f"{choice} seed {seed}", experiment.cost())
-        experiment.run(missing, progress.advance)
+        left = experiment.run(missing, progress.advance, wait=False)
+        experiment.run(left, progress.advance, wait=True)
     records = evaluate(experiment, method=choice)
     logger, root = experiment.job.build("logger"), Path(config["paths"]["results"]) / "runs"
     group = Path(HydraConfig.get().sweep.dir).name

@@ -2,7 +2,6 @@
 
 import functools
 import json
-import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +19,6 @@ from guidebench.runner.build import Job, digest
 from guidebench.runner.compat import check_compatibility
 from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.store import Record, Store
-
-_log = logging.getLogger(__name__)
 
 OnSamples = Callable[[Sequence[Record]], None]
 """Told of a batch's records when they are stored."""
@@ -78,23 +75,27 @@ class Experiment:
         stored = self.stored()
         return [batch for batch in self.batches if not stored.keys() >= set(batch.problems)]
 
-    def run(self, missing: Sequence[Batch], on_samples: OnSamples) -> None:
-        """Generate missing batches; what other processes work on is left to them, and taken over if they die.
+    def run(self, missing: Sequence[Batch], on_samples: OnSamples, wait: bool) -> list[Batch]:
+        """Generate missing batches.
 
         Args:
-            missing: `missing()`.
-            on_samples: told of the records of each batch, made here or there.
+            missing: `missing()`, or what an earlier call left.
+            on_samples: told of the records of each batch, made here or by another process meanwhile.
+            wait: wait for batches that other processes hold, and take over what those leave when they die; otherwise
+                leave them.
+
+        Returns:
+            The batches left to others; none when waiting.
         """
-        pending = list(missing)
-        for wait in (False, True):
-            for batch in list(pending):
-                with self.store.claim(self.config_hash, batch.name, wait) as ours:
-                    if not ours:
-                        _log.info("%s: another process works on it", batch.name)
-                        continue
-                    records = self._completed(batch)
-                pending.remove(batch)
-                on_samples(records)
+        left = []
+        for batch in missing:
+            with self.store.claim(self.config_hash, batch.name, wait) as ours:
+                if not ours:
+                    left.append(batch)
+                    continue
+                records = self._completed(batch)
+            on_samples(records)
+        return left
 
     def _completed(self, batch: Batch) -> list[Record]:
         """The batch's records, made now unless another process has stored them all since we looked."""
