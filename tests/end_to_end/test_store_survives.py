@@ -203,12 +203,13 @@ def test_no_run_of_an_empty_store_says_so(commands, tmp_path: Path) -> None:
 
 
 def test_everything_is_written_below_paths_results(commands, whole: Path, tmp_path: Path) -> None:
+    home = Path(commands.home)
+    before = sorted(home.rglob("*"))
     for argv in (commands.table(tmp_path / "r"), ["plan", *commands.table(tmp_path / "r")[1:]]):
         commands.run(*argv)
     commands.run("run", f"paths.results={tmp_path / 'r'}", "size=smoke", "dataset.limit=1", *commands.tiny)
     assert list(commands.cwd.iterdir()) == []
-    home = Path(commands.home)
-    assert not [p for p in home.rglob("*") if p.is_file()]
+    assert sorted(home.rglob("*")) == before
 
 
 def test_prompts_never_become_file_names(whole: Path) -> None:
