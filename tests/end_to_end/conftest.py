@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -134,7 +133,5 @@ def whole(_server: Commands, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of the small table, made without interruption."""
     base = tmp_path_factory.mktemp("whole")
     _server.folder, _server.cwd, _server.count = base, base, 0
-    start = time.monotonic()
     _server.run(*_server.table(base / "results"))
-    (base / "seconds").write_text(str(time.monotonic() - start))
     return base / "results"
