@@ -1,1 +1,10 @@
-"""The commands."""
+"""The commands, one module each."""
+
+COMMANDS = {
+    "run": "one composed job, or a sweep of them with -m",
+    "table": "regenerate a paper's table: run what is missing, evaluate, tabulate",
+    "list": "methods, losses, datasets, samplers, models, metrics, experiments, tables",
+    "plan": "dry run of a table or job: what is stored, network evaluations, estimated time and memory",
+    "gallery": "one static HTML page of a table's images, side by side",
+    "gradients": "compare the ways to differentiate through a sampling chain",
+}

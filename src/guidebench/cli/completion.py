@@ -5,7 +5,7 @@ import sys
 
 import hydra
 
-from guidebench.cli.main import COMMANDS
+from guidebench.cli import COMMANDS
 from guidebench.runner import schema
 from guidebench.runner.compose import shipped
 

@@ -5,16 +5,8 @@ import logging
 import sys
 
 import guidebench
+from guidebench.cli import COMMANDS
 from guidebench.errors import GuidebenchError
-
-COMMANDS = {
-    "run": "one composed job, or a sweep of them with -m",
-    "table": "regenerate a paper's table: run what is missing, evaluate, tabulate",
-    "list": "methods, losses, datasets, samplers, models, metrics, experiments, tables",
-    "plan": "dry run of a table or job: what is stored, network evaluations, estimated time and memory",
-    "gallery": "one static HTML page of a table's images, side by side",
-    "gradients": "compare the ways to differentiate through a sampling chain",
-}
 
 _HELP = """guidebench {version}: guide pretrained diffusion models, compare the methods, regenerate the papers' tables.
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from guidebench.cli.main import COMMANDS, main
+from guidebench.cli import COMMANDS
+from guidebench.cli.main import main
 
 
 def complete(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:

@@ -6,7 +6,8 @@ import sys
 import pytest
 
 import guidebench
-from guidebench.cli.main import COMMANDS, main
+from guidebench.cli import COMMANDS
+from guidebench.cli.main import main
 
 HEAVY = ("torch", "diffusers", "transformers", "open_clip", "pandas", "scipy", "wandb")
 
