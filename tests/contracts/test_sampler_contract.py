@@ -95,9 +95,11 @@ def test_a_gradient_is_what_its_strategy_declares(name: str, sampler: str) -> No
     try:
         result = strategy.value_and_grad(chain, counted, start, objective, noises=noises)
     except ConfigError as refused:
-        if not any(advice in str(refused) for advice in ("choose ", "set ")):
+        advised = any(advice in str(refused) for advice in ("choose ", "set "))
+        holds_for_every_chain = strategy.is_exact and not strategy.needs_reversible
+        if not advised or holds_for_every_chain:
             raise
-        pytest.skip(str(refused))
+        return
     assert counted.cost == strategy.cost(chain)
     torch.testing.assert_close(result.value, objective(result.state))
     for gradient, member in zip(result.state_grad, start, strict=True):
