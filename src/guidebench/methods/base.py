@@ -44,6 +44,10 @@ class Setup:
         """The model under classifier-free guidance, with its own cost counter."""
         return Guided(self.model, self.cfg_scale)
 
+    def condition(self, problems: Sequence[TextToImage]) -> Tensor:
+        """What the model is conditioned on for each problem, (b, ...)."""
+        return self.model.condition([p.prompt for p in problems])
+
     def streams(self, problems: Sequence[TextToImage]) -> RandomStreams:
         """The random streams of a batch, on the model's device."""
         return RandomStreams(problems, self.model.device)

@@ -20,7 +20,7 @@ class Unguided(Method):
     @torch.no_grad()
     def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
-        cond = setup.model.condition([p.prompt for p in problems])
+        cond = setup.condition(problems)
         finite = FiniteCheck()
         state = sample(
             chain,

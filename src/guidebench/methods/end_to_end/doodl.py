@@ -83,7 +83,7 @@ class DOODL(Method):
         if self._unguided:
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
-        cond = setup.model.condition([p.prompt for p in problems])
+        cond = setup.condition(problems)
         image_loss = setup.loss.bind(problems, streams)
         finite = FiniteCheck()
 

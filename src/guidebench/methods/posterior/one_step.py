@@ -54,7 +54,7 @@ class OneStep(Method):
         if self.scale == 0:
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
-        cond = setup.model.condition([p.prompt for p in problems])
+        cond = setup.condition(problems)
         objective = setup.loss.bind(problems, streams)
         finite = FiniteCheck()
         losses: list[Tensor] = []

@@ -1,0 +1,83 @@
+"""What every small world offers: pictures drawn by code, with all their attributes known."""
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+IMAGE_SIZE = 64
+"""Height and width of a picture in pixels."""
+
+SPLITS: tuple[str, ...] = ("train", "validation", "test")
+
+Picture = TypeVar("Picture")
+"""The ground truth of one picture: a frozen dataclass of the world."""
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption and what its words say.
+
+    Args:
+        words: the words, lower case, without punctuation, all in the world's vocabulary.
+        facts: what the whole caption says, a subset of the world's facts.
+        meanings: for the last word of a phrase (by its index in `words`), what that phrase says.
+    """
+
+    words: tuple[str, ...]
+    facts: frozenset[str]
+    meanings: Mapping[int, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """The caption as one line."""
+        return " ".join(self.words)
+
+
+class World(ABC, Generic[Picture]):
+    """Pictures, captions and facts of one kind; picture `index` of a split is a pure function of (split, index).
+
+    Subclasses declare:
+        name: of the world, lower case.
+        vocabulary: every word that a caption or a valid prompt may contain, sorted.
+        facts: names of everything a picture may show and a caption may say ("red circle", "crested"), sorted.
+            A model is trained to read them from pictures and captions.
+    """
+
+    name: str
+    vocabulary: tuple[str, ...]
+    facts: tuple[str, ...]
+
+    @abstractmethod
+    def sample(self, rng: np.random.Generator) -> Picture:
+        """Draw the ground truth of a random picture."""
+
+    @abstractmethod
+    def render(self, picture: Picture) -> NDArray[np.uint8]:
+        """Draw it: RGB, `uint8` of shape (64, 64, 3), anti-aliased."""
+
+    @abstractmethod
+    def shown(self, picture: Picture) -> frozenset[str]:
+        """Every fact that is true of the picture."""
+
+    @abstractmethod
+    def describe(self, picture: Picture, rng: np.random.Generator) -> Caption:
+        """A true caption; `rng` picks phrasing, order and which details are named."""
+
+    def rng(self, split: str, index: int) -> np.random.Generator:
+        """The random stream of picture `index` of a split; streams of different pictures are independent.
+
+        Raises:
+            ValueError: unknown split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split must be one of {SPLITS}, not {split!r}")
+        return np.random.default_rng([2026, zlib.crc32(self.name.encode()), SPLITS.index(split), index])
+
+    def picture(self, split: str, index: int) -> Picture:
+        """Ground truth of picture `index` of a split: the same one on every machine."""
+        return self.sample(self.rng(split, index))
