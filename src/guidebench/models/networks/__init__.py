@@ -1,1 +1,1 @@
-"""Small networks of the embedded suite: modules only, without weights and without preprocessing."""
+"""Network modules in the key layouts of published checkpoints, where no library in use offers them."""
