@@ -46,11 +46,15 @@ class World(ABC, Generic[Picture]):
         vocabulary: every word that a caption or a valid prompt may contain, sorted.
         facts: names of everything a picture may show and a caption may say ("red circle", "crested"), sorted.
             A model is trained to read them from pictures and captions.
+        classes: the facts that the world's classifiers read; empty where there is no classifier.
+        multilabel: whether several classes can be true of one picture.
     """
 
     name: str
     vocabulary: tuple[str, ...]
     facts: tuple[str, ...]
+    classes: tuple[str, ...] = ()
+    multilabel: bool = False
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Picture:
@@ -67,6 +71,19 @@ class World(ABC, Generic[Picture]):
     @abstractmethod
     def describe(self, picture: Picture, rng: np.random.Generator) -> Caption:
         """A true caption; `rng` picks phrasing, order and which details are named."""
+
+    def portrait(self, label: str, rng: np.random.Generator) -> Picture:
+        """Draw the ground truth of a random picture of a class, by rejection unless the world knows better.
+
+        Raises:
+            ValueError: `label` is not one of `classes`.
+        """
+        if label not in self.classes:
+            raise ValueError(f"{label!r} is no class of {self.name}; its classes are {self.classes}")
+        while True:
+            picture = self.sample(rng)
+            if label in self.shown(picture):
+                return picture
 
     def rng(self, split: str, index: int) -> np.random.Generator:
         """The random stream of picture `index` of a split; streams of different pictures are independent.

@@ -1,0 +1,1 @@
+"""Training of the embedded suite's models; see ../train_embedded.py."""
