@@ -1,0 +1,144 @@
+"""ADM: pixel-space diffusion models without conditioning, and their noisy classifiers."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from guidebench.diffusion.schedules import Linear, NoiseSchedule
+from guidebench.errors import WeightsError
+from guidebench.models.base import DiffusionModel
+from guidebench.models.checkpoints import Checkpoint
+from guidebench.models.networks.adm_unet import EncoderUNet, UNet
+
+
+class ADM(DiffusionModel):
+    """An unconditional pixel-space model: OpenAI's 256 x 256 checkpoint, or a small one of the same kind.
+
+    Pixels are in [-1, 1]; betas are linear, 1e-4 to 0.02 over 1000 steps. Of a network with six output channels the
+    first three are the noise; the others, the learned variance, are not used. Prompts are ignored: the guidance scale
+    has no effect here, and 1 spares the second network row.
+
+    Args:
+        source: directory, file or address of the weights, see `Checkpoint`.
+        architecture: arguments of `UNet`; null where `source` is a directory that has them.
+        sha256: of a downloaded file; null trusts the address.
+        random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
+        dtype: precision of the network: "float32" or "bfloat16".
+
+    References: Dhariwal & Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021.
+    """
+
+    paper = "Dhariwal & Nichol 2021"
+
+    def __init__(
+        self,
+        source: str,
+        architecture: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
+        random_weights: bool = False,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
+        self._checkpoint = Checkpoint(source, architecture, sha256, random_weights)
+        self._dtype = getattr(torch, dtype)
+        self._network: nn.Module | None = None
+        self._device = torch.device("cpu")
+
+    def fingerprint(self) -> str:
+        return self._checkpoint.fingerprint()
+
+    def load(self, device: torch.device | str) -> None:
+        self._device = torch.device(device)
+        if self._network is None:
+            self._network = self._checkpoint.build(UNet, self._dtype)
+        self._network.to(self._device)
+
+    @property
+    def modules(self) -> dict[str, nn.Module]:
+        """The frozen network by name: unet."""
+        if self._network is None:
+            raise WeightsError("ADM is not loaded: call load(device) first")
+        return {"unet": self._network}
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        return Linear()
+
+    @property
+    def sample_shape(self) -> tuple[int, ...]:
+        side = self._checkpoint.arguments()["image_size"]
+        return 3, side, side
+
+    def condition(self, prompts: Sequence[str]) -> Tensor:
+        """Nothing: (b, 0), whatever the prompts."""
+        return torch.zeros(len(prompts), 0, device=self._device)
+
+    def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
+        times = torch.full((len(x_t),), float(t), device=x_t.device)
+        return self.modules["unet"](x_t.to(self._dtype), times)[:, :3].to(x_t.dtype)
+
+    def decode(self, x0: Tensor) -> Tensor:
+        return x0 / 2 + 0.5
+
+    def encode(self, images: Tensor) -> Tensor:
+        return images * 2 - 1
+
+
+class NoisyClassifier:
+    """p(y | x_t, t) of noisy images, for classifier guidance; loaded at the first call.
+
+    Args:
+        source: directory, file or address of the weights, see `Checkpoint`.
+        architecture: arguments of `EncoderUNet`; null where `source` is a directory that has them.
+        sha256: of a downloaded file; null trusts the address.
+        random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
+        dtype: precision of the network: "float32" or "bfloat16".
+
+    Cost: one forward of the classifier per image.
+
+    References: Dhariwal & Nichol 2021, section 4.
+    """
+
+    paper = "Dhariwal & Nichol 2021, Sec. 4"
+
+    def __init__(
+        self,
+        source: str,
+        architecture: Mapping[str, Any] | None = None,
+        sha256: str | None = None,
+        random_weights: bool = False,
+        dtype: Literal["float32", "bfloat16"] = "float32",
+    ) -> None:
+        self._checkpoint = Checkpoint(source, architecture, sha256, random_weights)
+        self._dtype = getattr(torch, dtype)
+        self._network: nn.Module | None = None
+
+    @property
+    def network_id(self) -> str:
+        """Names the weights: a metric that judges must not share them."""
+        name = self._checkpoint.source.rsplit("/", 1)[-1].removesuffix(".pt")
+        return f"noisy_classifier:{name}" + (" (random weights)" if self._checkpoint.random_weights else "")
+
+    def fingerprint(self) -> str:
+        """Identifies the contents of the weights."""
+        return self._checkpoint.fingerprint()
+
+    def logits(self, x_t: Tensor, t: float) -> Tensor:
+        """Class logits, (b, K), float32; differentiable in x_t.
+
+        Args:
+            x_t: noisy pixels in the model's space, (b, 3, H, W), [-1, 1] plus noise; the network follows its device.
+            t: index of the noise level in ADM's table; 0 is the least noisy.
+
+        Raises:
+            WeightsError: the weights are missing, damaged, or do not fit the architecture.
+        """
+        if self._network is None:
+            self._network = self._checkpoint.build(EncoderUNet, self._dtype)
+        times = torch.full((len(x_t),), float(t), device=x_t.device)
+        return self._network.to(x_t.device)(x_t.to(self._dtype), times).to(x_t.dtype)

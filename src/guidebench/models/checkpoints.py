@@ -1,0 +1,154 @@
+"""Networks that are one module and one file of weights: found, checked key by key, loaded and frozen."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guidebench.errors import WeightsError
+from guidebench.models.weights import digest, resolve
+
+_CONFIG, _WEIGHTS = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where the hyper-parameters and the weights of one network come from.
+
+    Args:
+        source: a directory with `config.json` (the module's arguments) and `model.safetensors`; or a `.safetensors` or
+            `.pt` file; or the https address of one, downloaded on first use into torch's hub folder. Paths are
+            absolute, or relative to the package's weights.
+        architecture: the module's arguments; None reads the directory's `config.json`.
+        sha256: of a downloaded file, in hexadecimal; None trusts the address.
+        random_weights: build `architecture` with random weights (seed 0); `source` is then only a name.
+    """
+
+    source: str
+    architecture: Mapping[str, Any] | None = None
+    sha256: str | None = None
+    random_weights: bool = False
+
+    def fingerprint(self) -> str:
+        """Identifies the weights; downloads nothing."""
+        if self.random_weights:
+            return f"{self.source}, random weights, seed 0"
+        if self._remote:
+            return f"{self.source}@{self.sha256}"
+        return digest(resolve(self.source))
+
+    def build(
+        self, module: Callable[..., nn.Module], dtype: torch.dtype, ignore: Sequence[str] = ()
+    ) -> nn.Module:
+        """The network on the CPU, frozen and in evaluation mode.
+
+        Args:
+            module: makes the network from the hyper-parameters.
+            dtype: precision of its weights.
+            ignore: prefixes of keys of the file that are not loaded.
+
+        Raises:
+            WeightsError: there are no weights, they are damaged or unsafe, or they do not fit the module.
+        """
+        arguments = self.arguments()
+        if self.random_weights:
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)
+                network = self._make(module, arguments)
+                _wake(network)
+        else:
+            state = {k: v for k, v in self._state().items() if not k.startswith(tuple(ignore))}
+            with torch.device("meta"):
+                network = self._make(module, arguments)
+            self._check(state, network.state_dict())
+            network.load_state_dict(state, assign=True)
+        return network.to(dtype).eval().requires_grad_(False)
+
+    def arguments(self) -> Mapping[str, Any]:
+        """The module's hyper-parameters; reads no weights."""
+        if self.architecture is not None:
+            return self.architecture
+        if self.random_weights or self._remote or not resolve(self.source).is_dir():
+            raise WeightsError(
+                f"{self.source}: no architecture is given. Give it for random weights and for a single file; only a "
+                f"directory brings its own, in {_CONFIG}."
+            )
+        path = resolve(self.source) / _CONFIG
+        try:
+            return dict(json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise WeightsError(
+                f"{path} is missing or is not the JSON object of a network's arguments: {error}"
+            ) from error
+
+    @property
+    def _remote(self) -> bool:
+        return self.source.startswith("https://")
+
+    def _file(self) -> Path:
+        if not self._remote:
+            found = resolve(self.source)
+            if found.is_dir() and not (found / _WEIGHTS).is_file():
+                raise WeightsError(f"{found} has no {_WEIGHTS}.")
+            return found / _WEIGHTS if found.is_dir() else found
+        path = Path(torch.hub.get_dir()) / "checkpoints" / self.source.rsplit("/", 1)[-1]
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                torch.hub.download_url_to_file(self.source, str(path), self.sha256)
+            except (OSError, RuntimeError) as error:
+                raise WeightsError(
+                    f"{self.source} could not be downloaded to {path}: {error}. Put the file there by hand, or "
+                    "set random_weights=true to run the architecture without weights."
+                ) from error
+        return path
+
+    def _state(self) -> Mapping[str, Tensor]:
+        path = self._file()
+        try:
+            if path.suffix == ".safetensors":
+                from safetensors.torch import load_file
+
+                return load_file(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # torch.load: pickle, zip and runtime errors of every kind
+            raise WeightsError(
+                f"{path} ({path.stat().st_size} bytes) cannot be read as a file of tensors: "
+                f"{type(error).__name__}: {str(error).splitlines()[0]} Fetch it again; pickled objects are refused."
+            ) from error
+        if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+            raise WeightsError(f"{path} holds no plain mapping of names to tensors.")
+        return state
+
+    def _make(self, module: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> nn.Module:
+        try:
+            return module(**arguments)
+        except TypeError as error:
+            raise WeightsError(f"{self.source}: the architecture does not fit the module: {error}") from error
+
+    def _check(self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+        """Every key of the module with its shape, and no other."""
+        faults = {
+            "missing": expected.keys() - found.keys(),
+            "unexpected": found.keys() - expected.keys(),
+            "of another shape": {
+                key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape
+            },
+        }
+        words = [f"{len(keys)} {name} (such as {sorted(keys)[0]})" for name, keys in faults.items() if keys]
+        if words:
+            raise WeightsError(
+                f"{self.source} does not fit its architecture. Tensors: {'; '.join(words)}. Is the architecture "
+                "that of these weights?"
+            )
+
+
+def _wake(network: nn.Module) -> None:
+    """Small random numbers for weights that start at zero: a network that answers zero would measure nothing."""
+    for parameter in network.parameters():
+        if parameter.ndim > 1 and not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
