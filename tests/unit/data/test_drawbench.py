@@ -119,11 +119,11 @@ def test_every_scene_prompt_can_be_judged() -> None:
 
 
 def test_the_scene_judge_accepts_a_rendered_answer() -> None:
-    from guidebench.data.worlds import scenes, scenes_captions
+    from guidebench.data.worlds.scenes_world import SCENES
 
-    picture = scenes.scene("test", 0)
-    prompt = scenes_captions.caption(picture, np.random.default_rng(0))
-    assert SceneJudge().judge(scenes.render(picture), prompt)
+    picture = SCENES.picture("test", 0)
+    prompt = SCENES.describe(picture, np.random.default_rng(0)).text
+    assert SceneJudge().judge(SCENES.render(picture), prompt)
 
 
 @pytest.mark.parametrize(("prompt", "side"), [("a photograph of Rome", 64), ("a red circle", 32)])

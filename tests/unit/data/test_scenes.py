@@ -10,13 +10,15 @@ from guidebench.data.worlds import scenes, scenes_captions, scenes_judge
 from guidebench.data.worlds.scenes import Background, Scene, SceneObject
 from guidebench.data.worlds.scenes_captions import Group
 from guidebench.data.worlds.scenes_judge import Requirement
+from guidebench.data.worlds.scenes_world import SCENES
+from guidebench.data.worlds.world import SPLITS
 
 COUNT = 400
 
 
 @pytest.fixture(scope="module")
 def test_scenes() -> list[Scene]:
-    return [scenes.scene("test", index) for index in range(COUNT)]
+    return [SCENES.picture("test", index) for index in range(COUNT)]
 
 
 @pytest.fixture(scope="module")
@@ -39,25 +41,25 @@ def draw(*objects: SceneObject, background: str = "gray") -> np.ndarray:
 
 
 def test_scene_and_picture_are_functions_of_split_and_index() -> None:
-    first, again = scenes.scene("train", 17), scenes.scene("train", 17)
+    first, again = SCENES.picture("train", 17), SCENES.picture("train", 17)
     assert first == again
     picture = scenes.render(first)
     assert picture.shape == (64, 64, 3) and picture.dtype == np.uint8
     assert np.array_equal(picture, scenes.render(again))
-    assert scenes_captions.caption(first, np.random.default_rng(3)) == scenes_captions.caption(
+    assert scenes_captions.describe(first, np.random.default_rng(3)) == scenes_captions.describe(
         again, np.random.default_rng(3)
     )
 
 
 def test_splits_are_disjoint_and_no_two_pictures_alike() -> None:
-    drawn = [scenes.scene(split, index) for split in scenes.SPLITS for index in range(COUNT)]
+    drawn = [SCENES.picture(split, index) for split in SPLITS for index in range(COUNT)]
     assert len(set(drawn)) == 3 * COUNT
     assert len({scenes.render(scene).tobytes() for scene in drawn[::4]}) == len(drawn[::4])
 
 
 def test_held_out_pairs_never_occur_in_a_split_and_occur_when_allowed() -> None:
-    for split in scenes.SPLITS:
-        pairs = {(o.color, o.shape) for i in range(1500) for o in scenes.scene(split, i).objects}
+    for split in SPLITS:
+        pairs = {(o.color, o.shape) for i in range(1500) for o in SCENES.picture(split, i).objects}
         assert not pairs & scenes.HELD_OUT
         assert len(pairs) == len(scenes.COLORS) * len(scenes.SHAPES) - len(scenes.HELD_OUT)
     rng = np.random.default_rng(0)
@@ -74,14 +76,14 @@ def test_every_color_and_shape_has_a_held_out_partner_at_most_once() -> None:
     ("kind", "sizes"), [("single", {1}), ("pair", {2}), ("count", {2, 3, 4}), ("mixed", {3, 4})]
 )
 def test_kinds_of_scenes(kind: str, sizes: set[int]) -> None:
-    assert {len(scenes.scene("train", i, kind).objects) for i in range(60)} == sizes
+    assert {len(scenes.sample(np.random.default_rng(i), kind=kind).objects) for i in range(60)} == sizes
 
 
 def test_unknown_kind_and_split_are_refused() -> None:
     with pytest.raises(ValueError, match="kind"):
         scenes.sample(np.random.default_rng(0), kind="triple")
     with pytest.raises(ValueError, match="split"):
-        scenes.scene("dev", 0)
+        SCENES.picture("dev", 0)
 
 
 def test_objects_lie_inside_and_do_not_touch(test_scenes: list[Scene]) -> None:
@@ -151,7 +153,7 @@ def test_backgrounds_are_recognised(test_scenes, pictures) -> None:
 def test_captions_are_true_and_use_the_vocabulary(test_scenes, pictures) -> None:
     met = 0
     for index, (scene, picture) in enumerate(zip(test_scenes, pictures, strict=True)):
-        text = scenes_captions.caption(scene, np.random.default_rng(index))
+        text = SCENES.describe(scene, np.random.default_rng(index)).text
         assert set(text.split()) <= set(scenes_captions.VOCABULARY)
         met += scenes_judge.satisfies(picture, Requirement.from_prompt(text))
     assert met >= 0.97 * COUNT

@@ -4,8 +4,8 @@ A :class:`Scene` is the ground truth (objects with shape, colour, size and posit
 background) and :func:`render` draws it. Captions are in :mod:`.scenes_captions`; reading objects back
 from pixels and judging prompts in :mod:`.scenes_judge`.
 
-Splits are made by seed: scene ``i`` of a split is a pure function of ``(split, i)``. The (colour,
-shape) pairs of :data:`HELD_OUT` never occur in a training scene.
+The (colour, shape) pairs of :data:`HELD_OUT` occur in no scene unless asked for; :mod:`.scenes_world` makes a
+world of the scenes, with its splits.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-IMAGE_SIZE = 64
-"""Height and width of a picture in pixels."""
+from guidebench.data.worlds.drawing import polygon
+from guidebench.data.worlds.world import IMAGE_SIZE
 
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (214, 40, 44),
@@ -60,8 +60,6 @@ HELD_OUT: frozenset[tuple[str, str]] = frozenset(
     }
 )
 """(colour, shape) pairs that no training scene contains."""
-
-SPLITS: dict[str, int] = {"train": 0, "validation": 1, "test": 2}
 
 _GAP = 2.0
 _SUPPORT = 1.2  # bounding radius of every shape in units of its nominal radius
@@ -150,41 +148,6 @@ def sample(rng: np.random.Generator, allow_held_out: bool = False, kind: str | N
     if len(looks) > 2:
         looks = [(shape, color, "small") for shape, color, _ in looks]
     return Scene(_place(rng, looks), _sample_background(rng))
-
-
-def scene(split: str, index: int, kind: str | None = None) -> Scene:
-    """Return scene ``index`` of a split: the same one on every machine.
-
-    Args:
-        split: ``"train"``, ``"validation"`` or ``"test"``. Held-out pairs occur in none of them.
-        index: Non-negative number of the scene.
-        kind: As in :func:`sample`.
-
-    Returns:
-        The scene.
-
-    Raises:
-        ValueError: If ``split`` is unknown.
-    """
-    return sample(split_rng(split, index), kind=kind)
-
-
-def split_rng(split: str, index: int) -> np.random.Generator:
-    """Return the random stream that belongs to scene ``index`` of ``split``.
-
-    Args:
-        split: A key of :data:`SPLITS`.
-        index: Non-negative number of the scene.
-
-    Returns:
-        A new generator; streams of different splits and indices are independent.
-
-    Raises:
-        ValueError: If ``split`` is unknown.
-    """
-    if split not in SPLITS:
-        raise ValueError(f"split must be one of {tuple(SPLITS)}, not {split!r}")
-    return np.random.default_rng([2026, SPLITS[split], index])
 
 
 def _sample_look(rng: np.random.Generator, allow_held_out: bool) -> tuple[str, str, str]:
@@ -287,7 +250,7 @@ def _unit_distance(shape: str, u: NDArray[np.float64], v: NDArray[np.float64]) -
         return _box(u, v, 0.82, 0.82) - 0.06
     if shape == "cross":
         return np.minimum(_box(u, v, 0.97, 0.30), _box(u, v, 0.30, 0.97)) - 0.06
-    return _polygon(_outline(shape), u, v) - 0.05
+    return polygon(np.stack([u, v], axis=-1), _outline(shape)) - 0.05
 
 
 def _box(
@@ -313,24 +276,6 @@ def _outline(shape: str) -> NDArray[np.float64]:
         v = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t)) / 16
         return 1.04 * np.stack([u, v - 0.05], axis=1)
     raise ValueError(f"no outline for shape {shape!r}")
-
-
-def _polygon(
-    corners: NDArray[np.float64], u: NDArray[np.float64], v: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Signed distance to a polygon: nearest edge, sign by crossing number."""
-    points = np.stack([u.ravel(), v.ravel()], axis=1)[:, None]
-    start, edge = corners[None], np.roll(corners, -1, axis=0)[None] - corners[None]
-    offset = points - start
-    along = np.clip((offset * edge).sum(-1) / (edge**2).sum(-1), 0.0, 1.0)
-    nearest = offset - along[..., None] * edge
-    distance = np.sqrt((nearest**2).sum(-1).min(axis=1))
-    end_v = start[..., 1] + edge[..., 1]
-    crosses = (start[..., 1] > points[..., 1]) != (end_v > points[..., 1])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        at_u = start[..., 0] + offset[..., 1] * edge[..., 0] / edge[..., 1]
-    inside = (crosses & (points[..., 0] < at_u)).sum(axis=1) % 2 == 1
-    return np.where(inside, -distance, distance).reshape(u.shape)
 
 
 # --------------------------------------------------------------------------------------- relations

@@ -72,28 +72,15 @@ class Description:
     relations: tuple[tuple[int, str, int], ...]
 
 
-def caption(scene: Scene, rng: np.random.Generator) -> str:
-    """Describe a scene in words of :data:`VOCABULARY`.
-
-    Args:
-        scene: What to describe.
-        rng: Picks the phrasing, the order and which details are named.
-
-    Returns:
-        A lower-case caption without punctuation, true of the scene.
-    """
-    return " ".join(describe(scene, rng).words)
-
-
 def describe(scene: Scene, rng: np.random.Generator) -> Description:
-    """Like :func:`caption`, and says which words name which objects.
+    """Describe a scene in words of :data:`VOCABULARY`, and say which words name which objects.
 
     Args:
         scene: What to describe.
         rng: Picks the phrasing, the order and which details are named.
 
     Returns:
-        The words with their noun phrases and relations.
+        A true caption in lower case without punctuation, with its noun phrases and relations.
     """
     members: dict[tuple[str, str, str], list[SceneObject]] = {}
     for item in scene.objects:

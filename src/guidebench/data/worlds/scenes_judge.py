@@ -19,7 +19,6 @@ from scipy import ndimage
 from guidebench.data.worlds.scenes import (
     BACKGROUNDS,
     COLORS,
-    IMAGE_SIZE,
     SHAPES,
     SIZES,
     SceneObject,
@@ -34,6 +33,7 @@ from guidebench.data.worlds.scenes_captions import (
     VOCABULARY,
     Group,
 )
+from guidebench.data.worlds.world import IMAGE_SIZE
 
 _LARGE_FROM = 0.5 * (SIZES["small"][1] + SIZES["large"][0])
 
