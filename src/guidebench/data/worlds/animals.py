@@ -22,6 +22,7 @@ from guidebench.data.worlds.animals_traits import (
     PROPORTIONS,
     Animal,
     Backdrop,
+    luma,
 )
 from guidebench.data.worlds.drawing import Color
 from guidebench.data.worlds.world import Caption, World
@@ -45,7 +46,7 @@ _CHOICES: Mapping[str, _Choices] = {
         ("brown", "black", "white", "golden", "gray"), ("brown", "brown", "blue"), ("floppy", "pointed")
     ),
     "tiger": _Choices(("orange", "orange", "orange", "white"), ("yellow",), ("round",)),
-    "lion": _Choices(("golden", "golden", "brown"), ("yellow", "brown"), ("round",), (14.0, 16.0)),
+    "lion": _Choices(("golden", "golden", "white"), ("yellow", "brown"), ("round",), (15.0, 16.5)),
     "bear": _Choices(("brown", "brown", "black", "white"), ("black",), ("round",)),
     "squirrel": _Choices(("orange", "gray", "brown"), ("black",), ("pointed",)),
     "fox": _Choices(("orange", "orange", "orange", "white", "gray"), ("yellow",), ("pointed",)),
@@ -153,10 +154,10 @@ class Animals(World[Animal]):
             f"facing {picture.facing}",
             f"{picture.backdrop.name} background",
         }
-        luma = _luma(picture.coat)
-        if luma > _LIGHT_FROM:
+        level = luma(picture.coat)
+        if level > _LIGHT_FROM:
             facts.add("light fur")
-        if luma < _DARK_TO:
+        if level < _DARK_TO:
             facts.add("dark fur")
         if picture.mane is not None:
             facts.add(f"{picture.mane} mane")
@@ -177,16 +178,12 @@ def _pick(choices: tuple[str, ...], rng: np.random.Generator) -> str:
     return choices[rng.integers(len(choices))]
 
 
-def _luma(color: Color) -> float:
-    return float(np.dot(color, (0.299, 0.587, 0.114)))
-
-
 def _coat(fur: str, rng: np.random.Generator) -> Color:
     while True:
-        levels = np.array(FURS[fur]) * rng.uniform(*_LIGHTNESS[fur]) + rng.uniform(-6.0, 6.0, 3)
+        levels = np.array(FURS[fur]) * rng.uniform(*_LIGHTNESS[fur]) * rng.uniform(0.975, 1.025, 3)
         coat: Color = tuple(np.clip(levels, 12.0, 246.0).tolist())
-        luma = _luma(coat)
-        if min(abs(luma - _LIGHT_FROM), abs(luma - _DARK_TO)) > _UNCLEAR:
+        level = luma(coat)
+        if min(abs(level - _LIGHT_FROM), abs(level - _DARK_TO)) > _UNCLEAR:
             return coat
 
 

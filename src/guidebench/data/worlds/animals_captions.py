@@ -91,7 +91,7 @@ def _phrases(shown: frozenset[str], rng: np.random.Generator) -> list[_Phrase]:
 
 
 def _subject(shown: frozenset[str], rng: np.random.Generator) -> _Phrase:
-    """ "a dark gray cat", with any part but the article and the noun left out."""
+    """The animal as in "a dark gray cat", with any part but the article and the noun left out."""
     kind = next(iter(shown & set(KINDS)))
     named = rng.random() < 0.96
     coat = _coat_words(shown, rng, 0.5)

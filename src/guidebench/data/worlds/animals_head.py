@@ -113,6 +113,13 @@ class Head:
         self.patch(color, corners, **how)
         self.patch(color, [(-x, y) for x, y in corners], **how)
 
+    def middle(
+        self, color: Color, corners: Sequence[Place], *, soft: float = 1.0, opacity: float = 1.0
+    ) -> None:
+        """Fill a closed smooth curve across the middle, given the corners of its right half from top to bottom."""
+        left = [(-x, y) for x, y in reversed(corners) if x]
+        self.patch(color, (*corners, *left), soft=soft, opacity=opacity)
+
     def line(
         self,
         color: Color,

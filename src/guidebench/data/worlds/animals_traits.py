@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from guidebench.data.worlds.drawing import Color
 
 KINDS: tuple[str, ...] = ("cat", "dog", "tiger", "lion", "bear", "squirrel", "fox", "badger", "raccoon")
@@ -124,3 +126,8 @@ class Animal:
     def tilted(self) -> bool:
         """Whether the head is clearly tilted to a side."""
         return abs(self.roll) > TILTED_FROM
+
+
+def luma(color: Color) -> float:
+    """Brightness of an sRGB colour as the eye weighs it (ITU-R BT.601), 0 to 255."""
+    return float(np.dot(color, (0.299, 0.587, 0.114)))
