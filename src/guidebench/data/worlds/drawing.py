@@ -1,5 +1,6 @@
 """Anti-aliased drawing by signed distances: a canvas of 64x64 pixels and the outlines that the worlds use."""
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -36,6 +37,12 @@ class Canvas:
         """
         coverage = opacity * np.clip(0.5 - distance / soft, 0.0, 1.0)[..., None]
         self.pixels += coverage * (np.asarray(color, float) - self.pixels)
+
+    def window(self, rows: slice, columns: slice) -> "Canvas":
+        """The same canvas seen through a rectangle: what is painted there shows here."""
+        part = copy.copy(self)
+        part.pixels, part.points = self.pixels[rows, columns], self.points[rows, columns]
+        return part
 
     def image(self) -> NDArray[np.uint8]:
         """The picture, (64, 64, 3)."""
