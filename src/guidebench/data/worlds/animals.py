@@ -46,7 +46,7 @@ _CHOICES: Mapping[str, _Choices] = {
         ("brown", "black", "white", "golden", "gray"), ("brown", "brown", "blue"), ("floppy", "pointed")
     ),
     "tiger": _Choices(("orange", "orange", "orange", "white"), ("yellow",), ("round",)),
-    "lion": _Choices(("golden", "golden", "white"), ("yellow", "brown"), ("round",), (15.0, 16.5)),
+    "lion": _Choices(("golden", "golden", "golden", "white"), ("yellow", "brown"), ("round",), (15.0, 16.5)),
     "bear": _Choices(("brown", "brown", "black", "white"), ("black",), ("round",)),
     "squirrel": _Choices(("orange", "gray", "brown"), ("black",), ("pointed",)),
     "fox": _Choices(("orange", "orange", "orange", "white", "gray"), ("yellow",), ("pointed",)),

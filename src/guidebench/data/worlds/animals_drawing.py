@@ -165,8 +165,8 @@ def _bear_muzzle(p: Portrait) -> None:
 
 def _squirrel_muzzle(p: Portrait) -> None:
     p.nose(0.34, 0.12, (150, 92, 84))
+    p.head.middle((255, 255, 250), ((0, 0.58), (0.1, 0.58), (0.1, 0.74), (0, 0.76)))
     p.mouth(0.56, 0.2)
-    p.whiskers(0.46, 1.15)
 
 
 def _fox_muzzle(p: Portrait) -> None:

@@ -63,7 +63,7 @@ _FORMS: Mapping[str, _Form] = {
     ),
     "squirrel": _Form(
         ((0, -0.74), (0.45, -0.66), (0.78, -0.25), (0.92, 0.25), (0.7, 0.66), (0.3, 0.84), (0, 0.88)),
-        *(0.04, (0.5, -0.46), (0.68, 0.27), 0.22, (0.45, -0.1), (0.19, 0.2)),
+        *(0.03, (0.46, -0.48), (0.7, 0.23), 0.12, (0.45, -0.1), (0.19, 0.2)),
     ),
     "fox": _Form(
         ((0, -0.7), (0.5, -0.66), (0.82, -0.25), (1.1, 0.26), (0.62, 0.6), (0.24, 1.0), (0, 1.12)),
@@ -101,10 +101,12 @@ class Portrait:
         self.deep = mix(animal.coat, INK, 0.75)
 
     def body(self) -> None:
-        """Neck and shoulders, and the mane of a lion."""
+        """Neck and shoulders, the mane of a lion, the tail of a squirrel."""
         animal, head = self.animal, self.head
         middle = head.project([(0.0, 1.0)], 0.0)[0, 0]
         broad = (1.15 if animal.kind == "badger" else 0.95) * animal.size
+        if animal.kind == "squirrel":
+            self._tail(float(self.rng.choice((-1.0, 1.0))))
         coat = gradient(self.canvas.points, mix(self.coat, INK, 0.16), -16.0, np.pi / 2)
         self.canvas.fill(ellipse(self.canvas.points, (middle, 68.0), (broad, 26.0)), coat, soft=1.5)
         bib = {"fox": CREAM, "raccoon": self.pale, "squirrel": CREAM, "tiger": CREAM}.get(animal.kind)
@@ -112,13 +114,23 @@ class Portrait:
             spread = (0.45 * animal.size, 16.0)
             self.canvas.fill(ellipse(self.canvas.points, (middle, 66.0), spread), bib, 0.9, soft=3.0)
         if animal.mane is not None:
-            self._mane(mix(self.coat, (70, 42, 30), 0.8) if animal.mane == "dark" else (222, 160, 88))
+            self._mane(
+                mix(self.coat, (70, 42, 30), 0.8)
+                if animal.mane == "dark"
+                else mix(self.coat, (222, 160, 88), 0.7)
+            )
+
+    def _tail(self, side: float) -> None:
+        path = [(0.7, 1.9), (1.15, 1.4), (1.28, 0.8), (1.22, 0.2), (1.38, -0.22)]
+        for color, part, soft in ((self.shade, 1.0, 2.0), (self.coat, 0.62, 5.0)):
+            widths = [part * width for width in (0.5, 0.72, 0.78, 0.66, 0.4)]
+            self.head.line(color, [(side * x, y) for x, y in path], widths, depth=-0.3, soft=soft)
 
     def _mane(self, color: Color) -> None:
         degrees = np.radians(np.arange(360.0))
         start = self.rng.uniform(0.0, 2 * np.pi, 3)
-        locks = 0.13 * (1.0 - np.abs(np.sin(9.0 * degrees + start[0]))) + 0.03 * np.sin(
-            5.0 * degrees + start[1]
+        locks = 0.16 - 0.08 * (
+            np.abs(np.sin(7.0 * degrees + start[0])) + np.abs(np.sin(11.0 * degrees + start[1]))
         )
         wide = 1.3 * self.factor["width"]
         top, bottom = ((0, -1.2), (0.72, -1.1)), ((1.06, 1.06), (0.52, 1.48), (0, 1.6))
