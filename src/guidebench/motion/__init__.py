@@ -1,0 +1,1 @@
+"""Human motion: its representation and its pictures."""
