@@ -22,7 +22,7 @@ Color = tuple[float, float, float]
 FIELD_OF_VIEW = math.radians(40.0)
 """Full angle of every camera, horizontally and vertically."""
 
-REACH = 0.62
+REACH = 0.65
 
 VIEWS: tuple[str, ...] = ("front", "side", "back", "overhead")
 FRONT_BELOW = math.radians(45.0)
@@ -185,7 +185,7 @@ def _cone(points: Array) -> Array:
 def _pyramid(points: Array) -> Array:
     x, y, z = np.abs(points[..., 0]), np.abs(points[..., 1]), points[..., 2]
     # the angle between neighbouring sides is below 90 degrees: the rounded edge would be overestimated by 10 %
-    return _common(_slope(x, z, 0.46, -0.36, 0.56), _slope(y, z, 0.46, -0.36, 0.56), -0.36 - z) / np.float32(
+    return _common(_slope(x, z, 0.43, -0.36, 0.56), _slope(y, z, 0.43, -0.36, 0.56), -0.36 - z) / np.float32(
         1.1
     )
 
@@ -333,11 +333,9 @@ def ground_shadow(name: str, camera: Camera, light: NDArray[np.float64]) -> Arra
     """
     solid, rays = SOLIDS[name], camera.rays().reshape(-1, 3)
     origin = camera.position.astype(np.float32)
-    with np.errstate(divide="ignore"):
-        depth = (np.float32(solid.floor) - origin[2]) / rays[:, 2]
-    depth = np.where(np.isfinite(depth), depth, -1)
-    flat = (origin + depth[:, None] * rays)[:, :2]
-    near = np.flatnonzero((depth > 0) & ((flat * flat).sum(-1) < 1.7**2))
+    down = np.minimum(rays[:, 2], np.float32(-1e-6))
+    flat = (origin + (np.float32(solid.floor) - origin[2]) / down[:, None] * rays)[:, :2]
+    near = np.flatnonzero((origin[2] > solid.floor) & ((flat * flat).sum(-1) < 1.7**2))
     points = np.concatenate([flat[near], np.full((len(near), 1), solid.floor, np.float32)], axis=1)
     taps = np.linspace(0.0, 0.95, 8, dtype=np.float32)[:, None]
     gaps = solid.distance(points + taps[..., None] * light.astype(np.float32))
