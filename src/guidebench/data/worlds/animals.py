@@ -73,6 +73,7 @@ class Animals(World[Animal]):
 
     name = "animals"
     vocabulary = animals_captions.VOCABULARY
+    classes = KINDS
     facts = tuple(
         sorted(
             {
@@ -95,19 +96,19 @@ class Animals(World[Animal]):
         """Draw the ground truth of a random portrait, all kinds alike often."""
         return self.portrait(KINDS[rng.integers(len(KINDS))], rng)
 
-    def portrait(self, kind: str, rng: np.random.Generator) -> Animal:
+    def portrait(self, label: str, rng: np.random.Generator) -> Animal:
         """Draw the ground truth of a random portrait of one kind.
 
         Args:
-            kind: one of `KINDS`.
+            label: one of `KINDS`.
             rng: source of all randomness.
 
         Raises:
             ValueError: unknown kind.
         """
-        if kind not in KINDS:
-            raise ValueError(f"kind must be one of {KINDS}, not {kind!r}")
-        choices = _CHOICES[kind]
+        if label not in KINDS:
+            raise ValueError(f"label must be one of {KINDS}, not {label!r}")
+        kind, choices = label, _CHOICES[label]
         fur = _pick(choices.furs, rng)
         coat = _coat(fur, rng)
         eyes = "blue" if (kind, fur) == ("tiger", "white") else _pick(choices.eyes, rng)

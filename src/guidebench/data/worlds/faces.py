@@ -53,6 +53,8 @@ class Faces(World[Face]):
     name = "faces"
     vocabulary = VOCABULARY
     facts = FACTS
+    classes = (*ATTRIBUTES, "smiling")
+    multilabel = True
 
     def sample(self, rng: np.random.Generator) -> Face:
         attributes = frozenset(name for name, often in ATTRIBUTES.items() if rng.random() < often)

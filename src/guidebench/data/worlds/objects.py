@@ -90,8 +90,17 @@ class Objects(World[ObjectPicture]):
     """Solids in eight colours, from all around."""
 
     name = "objects"
+    classes = tuple(f"{color} {solid}" for color in COLORS for solid in SOLIDS)
     facts = tuple(
-        sorted((*COLORS, *SOLIDS, *(f"{v} view" for v in VIEWS), *(f"{b} background" for b in BACKGROUNDS)))
+        sorted(
+            (
+                *COLORS,
+                *SOLIDS,
+                *classes,
+                *(f"{v} view" for v in VIEWS),
+                *(f"{b} background" for b in BACKGROUNDS),
+            )
+        )
     )
     vocabulary = tuple(
         sorted(
@@ -144,7 +153,8 @@ class Objects(World[ObjectPicture]):
 
     def shown(self, picture: ObjectPicture) -> frozenset[str]:
         view, background = f"{picture.camera.view} view", f"{picture.background} background"
-        return frozenset((picture.solid, picture.color, view, background))
+        both = f"{picture.color} {picture.solid}"
+        return frozenset((picture.solid, picture.color, both, view, background))
 
     def describe(self, picture: ObjectPicture, rng: np.random.Generator) -> Caption:
         words: list[str] = []
@@ -167,7 +177,10 @@ class Objects(World[ObjectPicture]):
             say("of")
         elif rng.random() < 0.25:
             say(_OPENINGS[rng.integers(len(_OPENINGS))])
-        say(f"{article} {color} {noun}", *(fact for fact in (color, noun) if fact in self.facts))
+        say(
+            f"{article} {color} {noun}",
+            *(fact for fact in (color, noun, f"{color} {noun}") if fact in self.facts),
+        )
         background_last = rng.random() < 0.5
         say_background = rng.random() < 0.3
         for part in ("view", "background") if background_last else ("background", "view"):
