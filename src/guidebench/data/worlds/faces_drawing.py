@@ -18,11 +18,12 @@ BACKGROUND_COLORS: dict[str, tuple[float, float, float]] = {
     "gray": (160, 163, 170),
     "white": (240, 240, 238),
 }
-_SKIN_TONES = ((92, 56, 40), (140, 92, 64), (204, 150, 108), (240, 194, 160), (254, 224, 204))
+_SKIN_TONES = ((114, 73, 53), (150, 100, 70), (204, 150, 108), (240, 194, 160), (254, 224, 204))
 _HAIR_TONES = ((34, 28, 34), (84, 56, 40), (138, 98, 62), (214, 172, 96), (246, 218, 146))
-_RED_HAIR_TONES = ((84, 30, 20), (140, 54, 26), (196, 84, 36), (222, 108, 48), (236, 140, 76))
+_RED_HAIR_TONES = ((84, 30, 20), (130, 50, 28), (176, 74, 38), (204, 98, 52), (224, 132, 80))
 _EYE_TONES = ((62, 120, 196), (70, 140, 110), (108, 78, 44), (58, 36, 26))
 _INK = np.array([44.0, 30.0, 34.0])
+_ZOOM = 1.08  # pixels per unit of the lengths below
 _TILT_MARGIN = 4  # rows by which a tilt can move a feature
 
 
@@ -60,14 +61,14 @@ class _Portrait:
         setting = face.setting
         self.canvas = Canvas((0.0, 0.0, 0.0))
         points = self.canvas.points
-        centre = np.array([IMAGE_SIZE / 2, 31.0]) + setting.shift
+        centre = np.array([IMAGE_SIZE / 2, 32.0]) + setting.shift
         self.middle = centre[1]
         background = np.asarray(BACKGROUND_COLORS[setting.background]) + setting.background_jitter
         self.canvas.pixels = gradient(points, tuple(background), setting.gradient, setting.gradient_angle)
         distance = np.linalg.norm(points - centre, axis=-1) / (IMAGE_SIZE / 2)
         self.canvas.pixels += (9.0 - 13.0 * distance)[..., None]  # a glow behind the head
-        self.body = _seen_from(self.canvas, points - centre)
-        self.head = _seen_from(self.canvas, rotate(points - centre, -setting.tilt))
+        self.body = _seen_from(self.canvas, (points - centre) / _ZOOM)
+        self.head = _seen_from(self.canvas, rotate(self.body.points, -setting.tilt))
         x, y = np.moveaxis(self.head.points, -1, 0)
         x = x - 2.2 * setting.yaw
         self.front = _seen_from(
@@ -87,10 +88,10 @@ class _Portrait:
         self.brow_y = self.eye_y - 6.0 - 0.5 * identity["eye_size"]
         self.brow_tilt = 1.1 * identity["brow_tilt"]
         self.nose_y = 7.6 + 1.2 * identity["nose_length"]
-        self.nose = 3.0 + 0.8 * identity["nose_width"]
+        self.nose = 3.1 + 1.0 * identity["nose_width"]
         self.mouth_y = 13.4 + 0.8 * identity["mouth_height"]
-        self.mouth = 6.0 + 1.2 * identity["mouth_width"] + 1.4 * self.smile
-        self.lips = 1.7 + 0.55 * identity["lip_fullness"]
+        self.mouth = 6.1 + 1.7 * identity["mouth_width"] + 1.4 * self.smile
+        self.lips = 1.75 + 0.75 * identity["lip_fullness"]
         self.volume = 2.0 + 1.0 * identity["hair_volume"]
         self.hairline = 12.6 + 2.0 * identity["hairline"]
         self.parting = 5.0 * identity["parting"]
@@ -101,12 +102,14 @@ class _Portrait:
         red = np.clip(0.5 + 1.4 * (identity["hair_warmth"] - 0.25), 0.0, 1.0)
         tones = np.array(_HAIR_TONES) + red * (np.array(_RED_HAIR_TONES) - np.array(_HAIR_TONES))
         self.hair = _mix(tones, identity["hair_light"])
+        on_skin = float(np.interp(identity["skin"], [-0.6, -0.2], [0.0, 1.0]))  # facial hair must stand out
+        self.brow = (0.22 + 0.23 * on_skin) * self.hair * [1.08, 0.88, 0.84] + 0.12 * _INK
         if "old" in self.attributes:
             self.hair = self.hair + 0.85 * (
                 np.array([184.0, 186.0, 194.0]) + 0.12 * (self.hair - 128) - self.hair
             )
+            self.brow = (0.85 - 0.25 * on_skin) * self.hair + 0.1 * _INK
             self.skin = self.skin + 0.12 * (self.skin.mean() - self.skin)
-        self.brow = 0.62 * self.hair + 0.1 * _INK
         self.iris = _mix(_EYE_TONES, identity["eye_color"])
         light = np.array([*self.setting.light, 1.1])
         self.light = light / np.linalg.norm(light)
@@ -124,10 +127,9 @@ class _Portrait:
 
     def part(self, canvas: Canvas, top: float, bottom: float) -> Canvas:
         """Rows of a canvas between two heights of the face, with room for the tilt."""
-        rows = slice(
-            max(0, int(self.middle + top) - _TILT_MARGIN), int(self.middle + bottom) + 1 + _TILT_MARGIN
-        )
-        return canvas.window(rows, slice(None))
+        first = int(self.middle + _ZOOM * top) - _TILT_MARGIN
+        last = int(self.middle + _ZOOM * bottom) + _TILT_MARGIN
+        return canvas.window(slice(max(0, first), last + 1), slice(None))
 
     # ---------------------------------------------------------------------------------------------- parts
 
@@ -141,14 +143,17 @@ class _Portrait:
     def draw_body(self) -> None:
         """Neck and shoulders."""
         neck = self.part(self.body, 10, 40)
-        shade = self.lit(0.8 * self.skin, neck.points * [1.0, 0.3], 12.0, 24.0)
+        shade = self.lit(0.86 * self.skin, neck.points * [1.0, 0.3], 12.0, 24.0)
+        shade *= 1.0 - 0.42 * np.clip(
+            (self.chin + 5.0 - neck.points[..., 1:]) / 6.0, 0.0, 1.0
+        )  # under the chin
         neck.fill(stroke(neck.points, [(0, 12), (0, 33)], 0.86 * self.width), shade)
         x, y = neck.points[..., 0], neck.points[..., 1]
         cloth = np.asarray(self.setting.clothes) + (2.2 * (self.light[0] * x + 1.5 * (30 - y)))[..., None]
         shoulders = ellipse(neck.points, (0, 42), (29, 18))
         collar = ellipse(neck.points, (0, 23), (0.48 * self.width, 6.4))
         neck.fill(np.maximum(shoulders, -collar), cloth)
-        neck.fill(np.abs(np.maximum(collar, shoulders)) - 0.6, np.asarray(self.setting.clothes) * 0.8, 0.7)
+        neck.fill(np.maximum(np.abs(collar) - 0.7, 25.0 - y), np.asarray(self.setting.clothes) * 0.8, 0.7)
 
     def draw_head(self) -> None:
         """Ears, the skin of the head, cheeks."""
@@ -161,10 +166,6 @@ class _Portrait:
         points = self.head.points
         skin = self.lit(self.skin, points, 1.06 * self.width, 24.0)
         outline = self._head_outline(points)
-        shadow = self.part(self.body, 10, 40)
-        shadow.fill(
-            ellipse(shadow.points, (0, self.chin - 3), (0.7 * self.width, 7)), 0.62 * self.skin, 0.45, 5.0
-        )
         self.head.fill(outline, skin)
         cheeks = self.part(self.front, 0, 16)
         spot = ellipse(_mirrored(cheeks.points), (0.62 * self.width, 7.6 - 0.8 * self.smile), (4.2, 3.0))
@@ -196,14 +197,14 @@ class _Portrait:
         """Thin brows, or bushy ones."""
         brows = self.part(self.front, self.brow_y - 5, self.brow_y + 5)
         bushy = "bushy eyebrows" in self.attributes
-        inner, arch, outer = self.eye_x - 4.4, self.eye_x + 1.2, self.eye_x + 4.8
+        inner, arch, outer = self.eye_x - 4.0, self.eye_x + 1.2, self.eye_x + 4.8
         y = self.brow_y - 0.5 * self.smile
         path = [
-            (inner - bushy, y + self.brow_tilt),
+            (inner, y + self.brow_tilt),
             (arch, y - 1.0 - 0.3 * self.brow_tilt),
             (outer + 0.4 * bushy, y + 0.9),
         ]
-        distance = stroke(_mirrored(brows.points), path, (3.2, 3.6, 2.2) if bushy else (1.3, 1.4, 0.8))
+        distance = stroke(_mirrored(brows.points), path, (3.0, 3.6, 2.2) if bushy else (1.3, 1.4, 0.8))
         brows.fill(distance, self.brow, 1.0 if bushy else 0.8, 1.3)
 
     def draw_nose(self) -> None:
@@ -236,7 +237,7 @@ class _Portrait:
         round_ = np.sqrt(1.0 - t * t)
         beyond = np.abs(x) - self.mouth
         open_ = 2.7 * self.smile
-        line = self.smile * (0.9 - 3.0 * t * t) + 0.3 * (1 - self.smile) * t * t  # where the lips meet
+        line = self.smile * (0.9 - 3.0 * t * t) - 0.7 * (1 - self.smile) * t * t  # where the lips meet
         bow = 0.35 * np.exp(-((x / 1.3) ** 2))
         upper = line - (self.lips * 0.85 - bow + 0.2) * round_
         lower = line + (open_ + 1.15 * self.lips + 0.1) * round_**1.3
@@ -247,7 +248,7 @@ class _Portrait:
             color = np.array([206.0, 22.0, 52.0]) + self.setting.accent * np.array([14.0, 14.0, 62.0])
             lips, opacity = lips - 0.35, 1.0
         else:
-            color, opacity = self.skin * [0.84, 0.62, 0.62] + [12.0, 2.0, 6.0], 0.85
+            color, opacity = self.skin * [0.8, 0.56, 0.57] + [16.0, 2.0, 8.0], 0.9
         mouth.fill(lips, color - 10 * (y < line)[..., None], opacity, 1.1)
         if "lipstick" in self.attributes:
             gloss = ellipse(
@@ -263,9 +264,9 @@ class _Portrait:
         if self.smile > 0.3:
             mouth.fill(gap, (250.0, 247.0, 242.0), float(np.clip((self.smile - 0.3) * 3, 0, 1)))
         corners = ellipse(
-            _mirrored(mouth.points), (self.mouth + 0.6, self.mouth_y - 2.0 * self.smile), (0.9, 1.2)
+            _mirrored(mouth.points), (self.mouth + 0.6, self.mouth_y - 0.6 - 1.5 * self.smile), (0.9, 1.2)
         )
-        mouth.fill(corners, 0.6 * self.skin, 0.5, 1.6)
+        mouth.fill(corners, 0.6 * self.skin, 0.15 + 0.3 * self.smile, 1.6)
 
     def draw_mustache(self) -> None:
         """A mustache between nose and mouth, with tips that follow a smile."""
@@ -275,7 +276,7 @@ class _Portrait:
         path = [(0.4, y - 0.2), (3.4, y - 0.2), (6.6, y + 0.6 - 0.5 * self.smile), (9.2, tip)]
         distance = stroke(_mirrored(mustache.points), path, (2.6, 3.8, 3.0, 1.0))
         strands = 1.0 + 0.1 * np.sin(2.4 * mustache.points[..., :1])
-        mustache.fill(distance + 0.6, (0.8 * self.hair + 0.05 * _INK) * strands, 1.0, 1.4)
+        mustache.fill(distance + 0.6, (1.1 * self.brow) * strands, 1.0, 1.4)
 
     def draw_wrinkles(self) -> None:
         """Lines of the forehead, around eyes and mouth, and bags under the eyes."""
@@ -367,7 +368,7 @@ class _Portrait:
         """Strands that run from the parting, under the light, with a gloss."""
         x, y = points[..., 0] - self.parting, points[..., 1] + self.top
         angle = np.arctan2(x, y + 6.0)
-        strands = 1.0 + 0.07 * np.sin(34.0 * angle) + 0.05 * np.sin(57.0 * angle + 1.0)
+        strands = 1.0 + 0.05 * np.sin(19.0 * angle) + 0.025 * np.sin(33.0 * angle + 1.0)
         radius = np.hypot(points[..., 0] / self.width, points[..., 1] / self.top)
         gloss = np.exp(-(((radius - 0.93) / 0.09) ** 2)) * np.clip(0.5 - points[..., 1] / 16, 0.0, 1.0)
         color = self.lit(self.hair, points, self.width + 6.0, self.top + 10.0)
