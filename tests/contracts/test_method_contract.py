@@ -75,14 +75,14 @@ def made(name: str, sampler: str, clip_directories: dict[str, str]) -> Job:
 def test_generates_one_image_per_problem(made: Job, tiny_model: LatentDiffusion) -> None:
     state = torch.get_rng_state()
     first = generate(made, tiny_model)
-    assert first.images.shape == (4, 3, 32, 32) and first.latents.shape == (4, *tiny_model.sample_shape)
-    assert first.images.dtype == first.latents.dtype == torch.float32
-    assert first.images.min() >= 0 and first.images.max() <= 1 and first.images.std() > 0
+    assert first.samples.shape == (4, 3, 32, 32) and first.latents.shape == (4, *tiny_model.sample_shape)
+    assert first.samples.dtype == first.latents.dtype == torch.float32
+    assert first.samples.min() >= 0 and first.samples.max() <= 1 and first.samples.std() > 0
     assert not first.failures
     for curve in first.history.values():
         assert curve.shape[0] == 4 and curve.isfinite().all()
     again = generate(made, tiny_model)
-    assert torch.equal(first.images, again.images)  # nothing depends on what was done before ...
+    assert torch.equal(first.samples, again.samples)  # nothing depends on what was done before ...
     assert torch.equal(state, torch.get_rng_state())  # ... nor on the global generator
 
 
@@ -95,7 +95,7 @@ def test_strength_0_is_unguided_bit_for_bit(
         pytest.skip("has no strength: nothing guides it")
     plain = Unguided().generate(problems(method.handles), setup(made, tiny_model))
     off = generate(compose(name, sampler, clip_directories, "method.scale=0"), tiny_model)
-    assert torch.equal(off.images, plain.images) and torch.equal(off.latents, plain.latents)
+    assert torch.equal(off.samples, plain.samples) and torch.equal(off.latents, plain.latents)
     assert off.cost == plain.cost
     guided = generate(made, tiny_model)
     assert not torch.equal(guided.latents, plain.latents)  # else the equality above says nothing
@@ -105,12 +105,12 @@ def test_strength_0_is_unguided_bit_for_bit(
 def test_a_sample_does_not_depend_on_its_batch(made: Job, tiny_model: LatentDiffusion) -> None:
     # Not bitwise: matrix products of another batch size add up in another order, and that rounding passes through
     # the chain and the optimiser.
-    together = generate(made, tiny_model).images
+    together = generate(made, tiny_model).samples
     some = problems(made.build("method").handles)
     for row in range(4):
-        alone = generate(made, tiny_model, some[row : row + 1]).images
+        alone = generate(made, tiny_model, some[row : row + 1]).samples
         torch.testing.assert_close(alone[0], together[row], atol=1e-3, rtol=0)
-    reverse = generate(made, tiny_model, some[::-1]).images.flip(0)
+    reverse = generate(made, tiny_model, some[::-1]).samples.flip(0)
     torch.testing.assert_close(reverse, together, atol=1e-3, rtol=0)
     assert (together[0] - together[1]).abs().max() > 1e-2  # else rows could be mixed up unseen
 

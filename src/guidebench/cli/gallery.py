@@ -22,6 +22,7 @@ def main(argv: list[str]) -> int:
 
     sweep = sweeps.load(arguments.name, arguments.overrides)
     from guidebench.cli.regenerate import stored_records  # heavy: after the arguments are known to be right
+    from guidebench.metrics.base import Metric
     from guidebench.report.gallery import write_gallery
     from guidebench.runner.experiment import Experiment
 
@@ -33,7 +34,11 @@ def main(argv: list[str]) -> int:
         records,
         Path(sweep.config["paths"]["tables"]) / f"{sweep.stem}_gallery.html",
         title=sweep.layout["title"],
-        metrics={name: metric.higher_is_better for name, metric in sweep.jobs[0].job.metrics().items()},
+        metrics={
+            name: metric.higher_is_better
+            for name, metric in sweep.jobs[0].job.metrics().items()
+            if isinstance(metric, Metric)
+        },
         setting=", ".join(f"{key} {value}" for key, value in sweep.labels.items()),
         order=sweep.layout["rows"]["values"],
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from rich.table import Table
 
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Setup
-from guidebench.problems import TextToImage
+from guidebench.problems import Problem
 from guidebench.runner import sweeps
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, expand, merge
@@ -125,7 +126,7 @@ def _probe(job: Job) -> Probe:
     experiment = Experiment(job)
     setup = experiment.setup()
     size = min(config["batch_size"], len(experiment.problems))
-    problems = [TextToImage(f"probe-{i}", 0, experiment.problems[0].prompt, "") for i in range(size)]
+    problems = [dataclasses.replace(experiment.problems[0], case_id=f"probe-{i}") for i in range(size)]
     device = setup.model.device
     reset_peak(device)
     forward, backward, overhead = _timings(setup, problems)
@@ -133,11 +134,11 @@ def _probe(job: Job) -> Probe:
     return Probe(forward / size, backward / size, overhead / size, memory, hub)
 
 
-def _timings(setup: Setup, problems: Sequence[TextToImage]) -> tuple[float, float, float]:
+def _timings(setup: Setup, problems: Sequence[Problem]) -> tuple[float, float, float]:
     """Seconds of a network forward, a network backward, and a loss evaluation with its backward, on a batch."""
     chain, streams = setup.chain(), setup.streams(problems)
     x_T = setup.x_T(streams)
-    cond = setup.model.condition([p.prompt for p in problems])
+    cond = setup.condition(problems)
     _, t = chain.query(chain.init(x_T), 0)
     objective = setup.loss.bind(problems, streams)
     leaf = x_T.clone().requires_grad_()

@@ -65,7 +65,7 @@ def _job(cfg: DictConfig) -> None:
 
 def _run(cfg: DictConfig) -> None:
     from guidebench.cli.progress import GenerationProgress
-    from guidebench.runner.evaluate import evaluate
+    from guidebench.runner.evaluate import evaluate, summary
     from guidebench.runner.experiment import Experiment
 
     experiment = Experiment(Job.from_config(cfg))
@@ -85,6 +85,6 @@ def _run(cfg: DictConfig) -> None:
         f"{experiment.config_hash}-s{seed}", f"{choice}-s{seed}", config, records, group, root / "wandb"
     )
     failed = int((records["status"] == "failed").sum())
-    metrics = "".join(f", {name} {records[name].mean():.4g}" for name in config["metrics"])
+    metrics = "".join(f", {name} {value:.4g}" for name, value in summary(experiment, records).items())
     where = root / "samples" / experiment.config_hash
     console.print(f"{choice} seed {seed}: {len(records)} samples, {failed} failed{metrics}; in {where}")

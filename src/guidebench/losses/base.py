@@ -10,14 +10,19 @@ from guidebench.diffusion.random import RandomStreams
 from guidebench.problems import Problem
 
 Objective = Callable[[Tensor], Tensor]
-"""Images (b, 3, H, W) in [0, 1] -> losses (b,); row i depends on row i alone."""
+"""Decoded samples (b, ...), images in [0, 1] -> losses (b,); row i depends on row i alone."""
 
 
 class Loss(ABC):
-    """A differentiable loss on images; constructors take hyper-parameters only.
+    """A differentiable loss on decoded samples; constructors take hyper-parameters only.
 
-    Subclasses declare `paper` (where the loss comes from) and `handles` (names of the problem classes).
+    Subclasses declare, as literals:
+        paper: where the loss comes from.
+        handles: names of the problem classes.
     """
+
+    paper: str
+    handles: tuple[str, ...]
 
     @property
     @abstractmethod

@@ -12,7 +12,7 @@ from guidebench.errors import ConfigError
 from guidebench.losses.base import Loss, Objective
 from guidebench.losses.cutouts import make_cutouts
 from guidebench.models.clip import CLIP
-from guidebench.problems import Problem, TextToImage
+from guidebench.problems import Problem, TextToImage, of_kind
 
 _log = logging.getLogger(__name__)
 _VARIANTS: dict[str, Literal["mean", "min"]] = {"paper": "mean", "official": "min"}
@@ -99,10 +99,7 @@ class ClipText(Loss):
         self.clip.encode_text([""], device)
 
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
-        prompts = [p.prompt for p in problems if isinstance(p, TextToImage)]
-        if len(prompts) != len(problems):
-            kinds = sorted({type(p).__name__ for p in problems})
-            raise ConfigError(f"loss=clip_text handles {self.handles}, the dataset has {kinds}.")
+        prompts = [problem.prompt for problem in of_kind(TextToImage, problems, "loss=clip_text")]
         texts = self.clip.encode_text(prompts, streams.device)
         generators = streams.generators(AUGMENTATION)
 

@@ -14,7 +14,7 @@ from guidebench.errors import NumericalError
 from guidebench.gradients.base import GradientStrategy
 from guidebench.losses.base import Loss
 from guidebench.models.base import DiffusionModel, Guided
-from guidebench.problems import TextToImage
+from guidebench.problems import Problem
 from guidebench.samplers.base import Chain, Noises, Sampler, draw_noises
 
 
@@ -44,11 +44,11 @@ class Setup:
         """The model under classifier-free guidance, with its own cost counter."""
         return Guided(self.model, self.cfg_scale)
 
-    def condition(self, problems: Sequence[TextToImage]) -> Tensor:
-        """What the model is conditioned on for each problem, (b, ...)."""
-        return self.model.condition([p.prompt for p in problems])
+    def condition(self, problems: Sequence[Problem]) -> Tensor:
+        """What the model is conditioned on, (b, ...): each problem's prompt; the null prompt where it has none."""
+        return self.model.condition([getattr(problem, "prompt", "") for problem in problems])
 
-    def streams(self, problems: Sequence[TextToImage]) -> RandomStreams:
+    def streams(self, problems: Sequence[Problem]) -> RandomStreams:
         """The random streams of a batch, on the model's device."""
         return RandomStreams(problems, self.model.device)
 
@@ -84,14 +84,14 @@ class Generation:
     """What a method made of a batch of b problems.
 
     Args:
-        images: (b, 3, H, W) in [0, 1].
+        samples: images (b, 3, H, W) in [0, 1], or whatever else the model's `kind` says.
         latents: the model-space samples, (b, ...).
         cost: network rows per sample.
         history: per-sample curves by name, each (b, steps).
-        failures: rows that became non-finite; their images count as failed.
+        failures: rows that became non-finite; their samples count as failed.
     """
 
-    images: Tensor
+    samples: Tensor
     latents: Tensor
     cost: Cost
     history: dict[str, Tensor] = field(default_factory=dict)
@@ -107,7 +107,7 @@ class Method(ABC):
     needs_gradient: ClassVar[bool] = False
 
     @abstractmethod
-    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:
+    def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         """Solve a batch of problems; row i depends on `problems[i]` alone."""
 
     @abstractmethod
@@ -120,16 +120,16 @@ class Method(ABC):
 
 
 def decoded(model: DiffusionModel, x0: Tensor, finite: FiniteCheck, step: int) -> Tensor:
-    """Final images (b, 3, H, W), clamped to [0, 1].
+    """Final samples; images are clamped to [0, 1].
 
     Args:
         model: decodes.
         x0: model-space samples, (b, ...).
-        finite: told of x0 and of the images before the clamp, which would hide an infinity.
+        finite: told of x0 and of the samples before the clamp, which would hide an infinity.
         step: number of steps that led to x0.
     """
     finite("x0", x0, step)
     with torch.no_grad():
-        images = model.decode(x0)
-    finite("image", images, step)
-    return images.clamp(0, 1)
+        samples = model.decode(x0)
+    finite(model.kind, samples, step)
+    return samples.clamp(0, 1) if model.kind == "image" else samples

@@ -6,7 +6,7 @@ import torch
 
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
-from guidebench.problems import TextToImage
+from guidebench.problems import Problem
 from guidebench.samplers.base import sample
 
 
@@ -14,11 +14,11 @@ class Unguided(Method):
     """Plain sampling with classifier-free guidance: what every guided method is compared against."""
 
     paper = "baseline"
-    handles = ("TextToImage",)
+    handles = ("TextToImage", "ClassConditional", "Restoration")
     needs_loss = False
 
     @torch.no_grad()
-    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:
+    def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
         cond = setup.condition(problems)
         finite = FiniteCheck()
@@ -31,8 +31,8 @@ class Unguided(Method):
             on_stage=lambda k, state: finite("x_t", state[0], k),
         )
         x0 = chain.output(state)
-        images = decoded(setup.model, x0, finite, chain.n_stages)
-        return Generation(images, x0, guided.cost, failures=finite.failures)
+        samples = decoded(setup.model, x0, finite, chain.n_stages)
+        return Generation(samples, x0, guided.cost, failures=finite.failures)
 
     def cost(self, setup: Setup) -> Cost:
         return Cost(nfe_fwd=setup.rows * setup.chain().n_stages)

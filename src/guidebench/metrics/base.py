@@ -1,23 +1,33 @@
-"""What every metric declares."""
+"""What every metric declares: those of single samples, and those of whole sets of samples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from guidebench.problems import Problem
+from guidebench.models.base import Kind
+from guidebench.problems import Picture, Problem
+
+FloatArray = NDArray[np.float64]
 
 
-class Metric(ABC):
-    """A measurement of single images: one number per sample, which tables then average.
+class Measure(ABC):
+    """What both kinds of metric declare; they see stored samples, never how a sample was made.
 
     Subclasses declare, as literals:
         paper: where the metric comes from.
+        handles: names of the problem classes; None where the problem does not matter.
+        kind: what it measures, as a model's `kind`.
         higher_is_better: direction of improvement.
         unit: of the value, for table headings.
     """
 
     paper: str
+    handles: tuple[str, ...] | None = None
+    kind: ClassVar[Kind] = "image"
     higher_is_better: bool
     unit: str
 
@@ -35,14 +45,69 @@ class Metric(ABC):
     def protocol(self) -> str:
         """All that two numbers must share to be comparable, in one line; stored beside every number."""
 
+
+class Metric(Measure):
+    """A measurement of single samples: one number each, which tables then average."""
+
     @abstractmethod
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         """Measures stored samples, without gradient.
 
         Args:
-            images: (b, 3, H, W) in [0, 1].
-            problems: what each image was to solve, b of them.
+            images: samples as `kind` says: images (b, 3, H, W) in [0, 1].
+            problems: what each sample was to solve, b of them.
 
         Returns:
-            One finite number per image, float (b,).
+            One finite number per sample, float (b,).
         """
+
+
+class SetMetric(Measure):
+    """A measurement of a whole set of samples, such as FID: a row of a table has one value, of all its samples.
+
+    Each sample contributes a row of features, which is stored once, under `fingerprint` alone: metrics of equal
+    fingerprint share them.
+    """
+
+    @abstractmethod
+    def features(self, images: Tensor) -> Tensor:
+        """What the value needs of each sample, without gradient.
+
+        Args:
+            images: samples as `kind` says: images (b, 3, H, W) in [0, 1].
+
+        Returns:
+            float (b, d).
+        """
+
+    @property
+    def reference(self) -> Sequence[Picture]:
+        """The real images that samples are compared with; none where there is no comparison."""
+        return ()
+
+    @abstractmethod
+    def value(self, features: FloatArray, reference: FloatArray) -> float:
+        """The value of n samples; it does not depend on their order.
+
+        Args:
+            features: (n, d).
+            reference: (m, d), of `reference`.
+
+        Returns:
+            A number; NaN where n is too small for one.
+        """
+
+    def caveat(self, n: int) -> str:
+        """What must be said beside a value of n samples; "" if nothing."""
+        return ""
+
+
+class ReferenceSet(Protocol):
+    """Real images to compare with; a dataset that can name some."""
+
+    @property
+    def name(self) -> str:
+        """Says which images: dataset, split, number, preprocessing."""
+
+    def pictures(self) -> Sequence[Picture]:
+        """The images."""

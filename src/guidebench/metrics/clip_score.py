@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from guidebench.errors import ConfigError
 from guidebench.metrics.base import Metric
 from guidebench.models.clip import CLIP
-from guidebench.problems import Problem, TextToImage
+from guidebench.problems import Problem, TextToImage, of_kind
 
 
 class ClipScore(Metric):
@@ -29,6 +28,7 @@ class ClipScore(Metric):
     """
 
     paper: str = "DOODL, Fig. 5"
+    handles: tuple[str, ...] = ("TextToImage",)
     higher_is_better: bool = True
     unit: str = "100 x cosine"
 
@@ -51,9 +51,6 @@ class ClipScore(Metric):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        prompts = [p.prompt for p in problems if isinstance(p, TextToImage)]
-        if len(prompts) != len(problems):
-            kinds = sorted({type(p).__name__ for p in problems})
-            raise ConfigError(f"metric=clip_score needs problems with a prompt (TextToImage), got {kinds}.")
+        prompts = [problem.prompt for problem in of_kind(TextToImage, problems, "metric=clip_score")]
         cosines = (self.clip.encode_image(images) * self.clip.encode_text(prompts, images.device)).sum(-1)
         return 100 * cosines.clamp(min=0)

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guidebench.errors import ConfigError
 from guidebench.metrics.base import Metric
-from guidebench.problems import Problem, TextToImage
+from guidebench.pixels import to_uint8
+from guidebench.problems import Problem, TextToImage, of_kind
 
 
 class Judge(Protocol):
@@ -42,6 +42,7 @@ class PromptSuccess(Metric):
     """
 
     paper: str = "DOODL, Fig. 5 (PASR)"
+    handles: tuple[str, ...] = ("TextToImage",)
     higher_is_better: bool = True
     unit: str = "%"
 
@@ -60,13 +61,6 @@ class PromptSuccess(Metric):
         return f"percentage of images that meet their prompt; judge: {self.judge.name}"
 
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        pixels = (images.detach().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        verdicts = []
-        for image, problem in zip(pixels, problems, strict=True):
-            if not isinstance(problem, TextToImage):
-                raise ConfigError(
-                    "metric=prompt_success needs problems with a prompt (TextToImage), got "
-                    f"{type(problem).__name__}."
-                )
-            verdicts.append(self.judge.judge(image, problem.prompt))
+        asked = of_kind(TextToImage, problems, "metric=prompt_success")
+        verdicts = [self.judge.judge(i, p.prompt) for i, p in zip(to_uint8(images), asked, strict=True)]
         return 100 * torch.tensor(verdicts, dtype=torch.float32)

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -9,12 +10,23 @@ from torch import Tensor
 from guidebench.diffusion.cost import Cost, CountedModel
 from guidebench.diffusion.schedules import NoiseSchedule
 
+Kind = Literal["image", "motion"]
+"""What samples are once decoded: images (b, 3, H, W) in [0, 1], or motions (b, frames, d)."""
+
 
 class DiffusionModel(ABC):
     """A pretrained diffusion model with frozen weights, in the space it diffuses in.
 
     Constructors take hyper-parameters only and touch neither disk nor network; `load` does.
+
+    Subclasses declare, as literals:
+        kind: what `decode` returns.
+        conditioned_on: "prompt", or "nothing": `condition` then returns (b, 0), and classifier-free guidance has
+            nothing to amplify.
     """
+
+    kind: ClassVar[Kind] = "image"
+    conditioned_on: ClassVar[Literal["prompt", "nothing"]] = "prompt"
 
     @abstractmethod
     def load(self, device: torch.device | str) -> None:
@@ -52,11 +64,11 @@ class DiffusionModel(ABC):
 
     @abstractmethod
     def decode(self, x0: Tensor) -> Tensor:
-        """Images (b, 3, H, W), about [0, 1] and not clamped, from the model's space; differentiable."""
+        """Samples as `kind` says, images about [0, 1] and not clamped, from the model's space; differentiable."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """x_0 of images (b, 3, H, W) in [0, 1]; differentiable."""
+        """x_0 of samples as `kind` says; differentiable."""
 
     @abstractmethod
     def fingerprint(self) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from guidebench.errors import ConfigError
 from guidebench.gradients.base import GradientStrategy
 from guidebench.methods.base import Method
+from guidebench.models.base import DiffusionModel
 from guidebench.runner.build import Job
 from guidebench.samplers.base import Sampler
 
@@ -45,18 +46,45 @@ def _gradient_needs_deterministic_sampler(job: Job) -> None:
         )
 
 
-def _method_handles_dataset(job: Job) -> None:
+def _all_handle_the_dataset(job: Job) -> None:
     method: Method = job.build("method")
     dataset = job.build("dataset")
-    if not set(dataset.handles) <= set(method.handles):
+    parts: dict[str, Any] = {"method": method} | ({"loss": job.build("loss")} if method.needs_loss else {})
+    parts |= {
+        f"metrics.{name}": metric for name, metric in job.metrics().items() if metric.handles is not None
+    }
+    for where, part in parts.items():
+        if not set(dataset.handles) <= set(part.handles):
+            raise ConfigError(
+                f"{where}: {_name(part)} handles {', '.join(part.handles)}, and dataset: {_name(dataset)} holds "
+                f"{', '.join(dataset.handles)} problems; choose another, "
+                + (f"or leave it out (~{where})" if where.startswith("metrics.") else "or another dataset")
+            )
+
+
+def _metrics_measure_what_the_model_makes(job: Job) -> None:
+    model: DiffusionModel = job.build("model")
+    for name, metric in job.metrics().items():
+        if metric.kind != model.kind:
+            raise ConfigError(
+                f"metrics.{name}: {_name(metric)} measures samples of the kind {metric.kind!r}, and model: "
+                f"{_name(model)} makes {model.kind!r}; leave the metric out (~metrics.{name})"
+            )
+
+
+def _guidance_scale_needs_a_condition(job: Job) -> None:
+    model: DiffusionModel = job.build("model")
+    if model.conditioned_on == "nothing" and job.config["cfg_scale"] != 1:
         raise ConfigError(
-            f"method: {_name(method)} handles {', '.join(method.handles)}, and dataset: {_name(dataset)} holds "
-            f"{', '.join(dataset.handles)} problems"
+            f"cfg_scale={job.config['cfg_scale']:g}: model: {_name(model)} is unconditional, so there is nothing to "
+            "amplify; set cfg_scale=1"
         )
 
 
 _RULES: tuple[Callable[[Job], None], ...] = (
-    _method_handles_dataset,
+    _all_handle_the_dataset,
+    _metrics_measure_what_the_model_makes,
+    _guidance_scale_needs_a_condition,
     _reversible_gradient_needs_reversible_sampler,
     _gradient_needs_deterministic_sampler,
 )

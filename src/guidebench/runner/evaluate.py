@@ -1,7 +1,8 @@
 """Evaluate stored samples and lay them out as one table of records. A new metric never needs new samples."""
 
-import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,33 +12,44 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from guidebench.metrics.base import Metric
-from guidebench.problems import TextToImage
+from guidebench.metrics.base import FloatArray, Metric, SetMetric
+from guidebench.pixels import to_tensor
+from guidebench.problems import Problem
 from guidebench.runner.build import digest
 from guidebench.runner.experiment import Experiment, device
 from guidebench.runner.store import Record
 
+SetValue = Callable[[FloatArray], float]
+"""Features (n, d) of samples -> the value of a metric of whole sets."""
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclass(frozen=True)
 class Sample:
     """A stored sample of an experiment."""
 
-    problem: TextToImage
+    problem: Problem
     record: Record
     folder: Path
 
     @property
-    def image(self) -> Path:
-        """Its image file."""
-        return self.folder / "image.png"
+    def file(self) -> Path:
+        """The file that holds it."""
+        return self.folder / self.record.sample_file
+
+    @property
+    def image(self) -> str:
+        """Its image file; "" where it failed or is no image."""
+        return str(self.file) if "image.png" in self.record.files else ""
 
 
 def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.DataFrame:
     """One row per stored sample of the job: problem, status, metrics, costs, image path, configuration.
 
+    A metric of whole sets has a column of feature rows, float64 (d,), from which `set_values` makes values.
+
     Args:
         experiment: the job.
-        measure: evaluate what was not evaluated before, and store it; otherwise such values are NaN.
+        measure: evaluate what was not evaluated before, and store it; otherwise such values are missing.
         **labels: constant columns, such as the sweep's keys.
     """
     folder = experiment.store.sample_dir
@@ -46,7 +58,9 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
     rows = [
         {
             **labels,
-            **dataclasses.asdict(sample.problem),
+            "prompt": sample.problem.caption,
+            "category": "",
+            **sample.problem.record(),
             "status": sample.record.status,
             "failure": sample.record.failure,
             **{name: by_problem.get(sample.problem, np.nan) for name, by_problem in values.items()},
@@ -54,7 +68,7 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
             "nfe_bwd": sample.record.nfe_bwd,
             "seconds": sample.record.seconds,
             "peak_memory_mb": sample.record.peak_memory_mb,
-            "image": str(sample.image),
+            "image": sample.image,
             "config": experiment.generation_config,
             "config_hash": experiment.config_hash,
         }
@@ -63,35 +77,115 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
     return pd.DataFrame(rows)
 
 
+def set_values(experiment: Experiment) -> dict[str, SetValue]:
+    """The job's metrics of whole sets, by name; those whose reference images were never measured are left out."""
+    metrics = experiment.job.metrics()
+    references = {n: _reference(experiment, m, False) for n, m in metrics.items() if isinstance(m, SetMetric)}
+    return {
+        name: functools.partial(metrics[name].value, reference=reference)
+        for name, reference in references.items()
+        if reference is not None
+    }
+
+
+def summary(experiment: Experiment, records: pd.DataFrame) -> dict[str, float]:
+    """Every metric over all samples of a job: the mean, or the value of the set."""
+    values = dict.fromkeys(experiment.job.config["metrics"], np.nan)
+    sets = set_values(experiment)
+    for name in values:
+        measured = records[name].dropna()
+        if len(measured):
+            values[name] = sets[name](np.stack(measured)) if name in sets else measured.mean()
+    return values
+
+
 def _values(
     experiment: Experiment, samples: Sequence[Sample], measure: bool
-) -> dict[str, dict[TextToImage, float]]:
+) -> dict[str, dict[Problem, float | FloatArray]]:
     """Every metric of the job by name and problem, evaluated in the job's fixed batches."""
-    config, store = experiment.job.config, experiment.store
     batches = [[s for s in samples if s.problem in batch.problems] for batch in experiment.batches]
-    values: dict[str, dict[TextToImage, float]] = {}
+    values: dict[str, dict[Problem, float | FloatArray]] = {}
     for name, metric in experiment.job.metrics().items():
-        metric_hash = digest({"config": config["metrics"][name], "weights": metric.fingerprint()})
         values[name] = {}
+        if isinstance(metric, SetMetric) and (not samples or _reference(experiment, metric, measure) is None):
+            continue
         for batch in filter(None, batches):
-            batch_hash = digest([[s.record.files["image.png"], s.record.problem] for s in batch])
-            measured = store.read_metric(metric_hash, batch_hash)
-            if measured is None and measure:
-                measured = _measure(metric, batch, device(config["device"]))
-                store.write_metric(metric_hash, batch_hash, measured)
+            measured: Sequence[float] | FloatArray | None = (
+                _features(experiment, metric, batch, measure)
+                if isinstance(metric, SetMetric)
+                else _numbers(experiment, name, metric, batch, measure)
+            )
             if measured is not None:
                 values[name].update(zip((s.problem for s in batch), measured, strict=True))
     return values
 
 
-def _measure(metric: Metric, samples: Sequence[Sample], where: torch.device) -> list[float]:
-    images = torch.stack([_read_image(sample.image) for sample in samples]).to(where)
-    return [
-        float(value) for value in metric.evaluate(images, [sample.problem for sample in samples]).tolist()
-    ]
+def _numbers(
+    experiment: Experiment, name: str, metric: Metric, batch: Sequence[Sample], measure: bool
+) -> list[float] | None:
+    """A metric's value of each sample of a batch, from the store where it was measured before."""
+    config = experiment.job.config["metrics"][name]
+    metric_hash = digest({"config": config, "weights": metric.fingerprint()})
+    numbers = experiment.store.read_metric(metric_hash, _batch_hash(batch))
+    if numbers is None and measure:
+        measured = metric.evaluate(_samples(experiment, batch), [sample.problem for sample in batch])
+        numbers = [float(number) for number in measured.tolist()]
+        experiment.store.write_metric(metric_hash, _batch_hash(batch), numbers)
+    return numbers
 
 
-def _read_image(path: Path) -> Tensor:
+def _features(
+    experiment: Experiment, metric: SetMetric, batch: Sequence[Sample], measure: bool
+) -> FloatArray | None:
+    """The features (b, d) of a batch, from the store where they were computed before."""
+    return _stored_features(
+        experiment, metric, _batch_hash(batch), lambda: metric.features(_samples(experiment, batch)), measure
+    )
+
+
+def _reference(experiment: Experiment, metric: SetMetric, measure: bool) -> FloatArray | None:
+    """The features (m, d) of a metric's reference images; None where they are not stored and not to be measured."""
+    pictures, size = metric.reference, experiment.job.config["batch_size"]
+    if not pictures:
+        return np.zeros((0, 0))
+
+    def features() -> Tensor:
+        where = device(experiment.job.config["device"])
+        parts = (pictures[start : start + size] for start in range(0, len(pictures), size))
+        return torch.cat(
+            [metric.features(to_tensor([picture.load() for picture in part], where)) for part in parts]
+        )
+
+    names = digest([picture.name for picture in pictures])
+    return _stored_features(experiment, metric, f"reference-{names}", features, measure)
+
+
+def _stored_features(
+    experiment: Experiment, metric: SetMetric, name: str, features: Callable[[], Tensor], measure: bool
+) -> FloatArray | None:
+    features_hash = digest({"features": metric.fingerprint()})
+    stored = experiment.store.read_features(features_hash, name)
+    if stored is None and measure:
+        experiment.store.write_features(features_hash, name, features().cpu().numpy())
+        stored = experiment.store.read_features(features_hash, name)
+    return stored
+
+
+def _batch_hash(batch: Sequence[Sample]) -> str:
+    return digest([[s.record.files[s.record.sample_file], s.record.problem] for s in batch])
+
+
+def _samples(experiment: Experiment, batch: Sequence[Sample]) -> Tensor:
+    """The decoded samples of a batch, (b, ...), images in [0, 1]."""
+    where = device(experiment.job.config["device"])
+    arrays = [_read(sample.file) for sample in batch]
+    if arrays[0].dtype == np.uint8:
+        return to_tensor(arrays, where)
+    return torch.from_numpy(np.stack(arrays)).to(where)
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
     with Image.open(path) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
+        return np.asarray(image.convert("RGB"))

@@ -14,7 +14,8 @@ import torch
 import guidebench
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
-from guidebench.problems import TextToImage
+from guidebench.pixels import to_uint8
+from guidebench.problems import Problem
 from guidebench.runner.build import Job, digest
 from guidebench.runner.compat import check_compatibility
 from guidebench.runner.memory import peak_bytes, reset_peak
@@ -29,7 +30,7 @@ class Batch:
     """A fixed part of a job's problems; which problems share a batch never depends on what is already stored."""
 
     name: str
-    problems: tuple[TextToImage, ...]
+    problems: tuple[Problem, ...]
 
 
 class Experiment:
@@ -55,7 +56,7 @@ class Experiment:
         )
         self.config_hash = digest(self.generation_config)
         job.build("logger")
-        self.problems: list[TextToImage] = job.build("dataset").problems([config["seed"]])
+        self.problems: list[Problem] = job.build("dataset").problems([config["seed"]])
 
     @property
     def batches(self) -> Iterator[Batch]:
@@ -65,7 +66,7 @@ class Experiment:
             part = tuple(self.problems[start : start + size])
             yield Batch(f"s{self.job.config['seed']}-{digest([p.case_id for p in part])}", part)
 
-    def stored(self) -> dict[TextToImage, Record]:
+    def stored(self) -> dict[Problem, Record]:
         """What the store holds of this job, in the order of its problems."""
         read = ((p, self.store.read(self.config_hash, p)) for p in self.problems)
         return {problem: record for problem, record in read if record is not None}
@@ -128,14 +129,14 @@ class Experiment:
         self,
         generation: Generation,
         row: int,
-        problem: TextToImage,
+        problem: Problem,
         seconds: float,
         peak: float,
         device: torch.device,
     ) -> Record:
         failure = generation.failures.get(row)
         return Record(
-            problem=dict(vars(problem)),
+            problem=problem.record(),
             status="failed" if failure else "ok",
             failure=str(failure or ""),
             nfe_fwd=generation.cost.nfe_fwd,
@@ -148,16 +149,13 @@ class Experiment:
             environment=environment(device),
         )
 
-    def _write(self, generation: Generation, row: int, problem: TextToImage, record: Record) -> None:
-        ok = record.status == "ok"
-        image = (
-            (generation.images[row].permute(1, 2, 0) * 255).round().to(torch.uint8).cpu().numpy()
-            if ok
-            else None
-        )
-        keep = ok and self.job.config["save_latents"]
-        latents = generation.latents[row].cpu().numpy() if keep else None
-        self.store.write(self.config_hash, self.generation_config, problem, record, image, latents)
+    def _write(self, generation: Generation, row: int, problem: Problem, record: Record) -> None:
+        sample = latents = None
+        if record.status == "ok":
+            made = generation.samples[row]
+            sample = to_uint8(made[None])[0] if self.model.kind == "image" else made.float().cpu().numpy()
+            latents = generation.latents[row].cpu().numpy() if self.job.config["save_latents"] else None
+        self.store.write(self.config_hash, self.generation_config, problem, record, sample, latents)
 
     def setup(self, load: bool = True) -> Setup:
         """The method's collaborators; with `load`, the model is read and on its device."""

@@ -85,7 +85,7 @@ class WandbLogger(Logger):
         """See `Logger`."""
         numbers = records.select_dtypes("number").drop(columns="seed")
         summary = {f"mean/{column}": value for column, value in numbers.mean().items()}
-        shown = records[records["status"] == "ok"].head(_IMAGES)
+        shown = records[records["image"] != ""].head(_IMAGES)
         try:
             import wandb
 
@@ -94,7 +94,9 @@ class WandbLogger(Logger):
                     wandb.Image(row.image, caption=f"{row.prompt} (seed {row.seed})")
                     for row in shown.itertuples()
                 ],
-                "samples": wandb.Table(dataframe=records.drop(columns=["config", "image"])),
+                "samples": wandb.Table(
+                    dataframe=records.select_dtypes(exclude="object").drop(columns="image")
+                ),
             }
             failures = int((records["status"] == "failed").sum())
             self._log(run_id, name, config, {**summary, "failures": failures}, content, group, directory)

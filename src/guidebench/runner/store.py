@@ -3,8 +3,10 @@
 Layout below `<results>/runs`:
 
     samples/<config hash>/config.json                      the generation config whose hash names the folder
-    samples/<config hash>/<case>_s<seed>_<problem hash>/   one sample: record.json, image.png, latents.safetensors
-    metrics/<metric hash>/<batch hash>.json                values of one metric on one batch of images
+    samples/<config hash>/<case>_s<seed>_<problem hash>/   one sample: record.json, image.png or sample.npy,
+                                                           latents.safetensors
+    metrics/<metric hash>/<batch hash>.json                values of one metric on one batch of samples
+    metrics/<features hash>/<batch hash>.safetensors       features of one batch of samples, or of a reference set
     locks/<config hash>/<batch>.lock                       held by the process that works on a batch
     quarantine/                                            what failed its checksum
 
@@ -27,12 +29,16 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save, save_file
 
 from guidebench.errors import StoreError
 from guidebench.problems import Problem
 from guidebench.runner.build import digest
 
+FloatArray = NDArray[np.float64]
 _CASE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
 
 
@@ -41,7 +47,7 @@ class Record:
     """What is known of a stored sample.
 
     Args:
-        problem: the problem's fields.
+        problem: the problem's record.
         status: "ok" or "failed".
         failure: why it failed (step and tensor), or "".
         nfe_fwd: network rows evaluated forwards, for this sample.
@@ -63,6 +69,11 @@ class Record:
     history: dict[str, list[float]]
     environment: dict[str, str]
     files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def sample_file(self) -> str:
+        """Name of the file that holds the sample."""
+        return "sample.npy" if "sample.npy" in self.files else "image.png"
 
 
 class Store:
@@ -87,7 +98,7 @@ class Store:
             raise StoreError(
                 f"case id {problem.case_id!r}: allowed are lower-case letters, digits, '.', '_' and '-'"
             )
-        identity = digest(dataclasses.asdict(problem))[:8]
+        identity = digest(problem.record())[:8]
         return self.root / "samples" / config_hash / f"{problem.case_id}_s{problem.seed}_{identity}"
 
     def read(self, config_hash: str, problem: Problem) -> Record | None:
@@ -119,7 +130,7 @@ class Store:
         config: dict[str, Any],
         problem: Problem,
         record: Record,
-        image: np.ndarray | None,
+        sample: np.ndarray | None,
         latents: np.ndarray | None = None,
     ) -> None:
         """Store one sample; a sample that another process stored meanwhile stays as it is.
@@ -129,18 +140,16 @@ class Store:
             config: the generation config.
             problem: the problem.
             record: its record; `files` is filled in here.
-            image: (H, W, 3) uint8, or None for a failed sample.
+            sample: an image, (H, W, 3) uint8; any other array as it is; None for a failed sample.
             latents: model-space sample, or None.
         """
         folder = self.sample_dir(config_hash, problem)
         draft = folder.parent / f".draft-{uuid.uuid4().hex}"
         draft.mkdir(parents=True)
         try:
-            if image is not None:
-                Image.fromarray(image).save(draft / "image.png")
+            if sample is not None:
+                _save(sample, draft)
             if latents is not None:
-                from safetensors.numpy import save_file
-
                 save_file({"latents": np.ascontiguousarray(latents)}, draft / "latents.safetensors")
             record.files = {p.name: _sha256(p.read_bytes()) for p in sorted(draft.iterdir())}
             content = dataclasses.asdict(record)
@@ -163,7 +172,7 @@ class Store:
     # -- metrics ---------------------------------------------------------------------------------------------------
 
     def read_metric(self, metric_hash: str, batch_hash: str) -> list[float] | None:
-        """Values of a metric on a batch of images, or None where they are missing or damaged."""
+        """Values of a metric on a batch of samples, or None where they are missing or damaged."""
         path = self.root / "metrics" / metric_hash / f"{batch_hash}.json"
         try:
             sealed = json.loads(path.read_bytes())
@@ -179,6 +188,22 @@ class Store:
         write_atomically(
             self.root / "metrics" / metric_hash / f"{batch_hash}.json", json.dumps(sealed) + "\n"
         )
+
+    def read_features(self, features_hash: str, batch_hash: str) -> FloatArray | None:
+        """Features of a batch, (b, d), or None where they are missing or damaged."""
+        path = self.root / "metrics" / features_hash / f"{batch_hash}.safetensors"
+        try:
+            with safe_open(path, framework="numpy") as file:
+                features, checksum = file.get_tensor("features"), file.metadata()["sha256"]
+        except (OSError, SafetensorError, KeyError, TypeError):
+            return None
+        return features.astype(np.float64) if _sha256(features.tobytes()) == checksum else None
+
+    def write_features(self, features_hash: str, batch_hash: str, features: np.ndarray) -> None:
+        """Store features (b, d), float32, in the batch's order."""
+        content = np.ascontiguousarray(features, np.float32)
+        sealed = save({"features": content}, {"sha256": _sha256(content.tobytes())})
+        write_atomically(self.root / "metrics" / features_hash / f"{batch_hash}.safetensors", sealed)
 
     # -- sharing the work ------------------------------------------------------------------------------------------
 
@@ -212,13 +237,20 @@ class Store:
             lock.release()
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader sees the old content or the new, never a part."""
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    draft.write_text(text, encoding="utf-8", newline="\n")
+    draft.write_bytes(content.encode() if isinstance(content, str) else content)
     _sync(draft)
     os.replace(draft, path)
+
+
+def _save(sample: np.ndarray, folder: Path) -> None:
+    if sample.dtype == np.uint8:
+        Image.fromarray(sample).save(folder / "image.png")
+    else:
+        np.save(folder / "sample.npy", sample, allow_pickle=False)
 
 
 def _sync(path: Path) -> None:

@@ -149,7 +149,7 @@ def test_equals_the_definition_written_out(setup: Setup, problems: list[TextToIm
     generation = method.generate(problems, setup)
     torch.testing.assert_close(generation.latents.double(), x0, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(generation.history["loss"].double(), losses, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(generation.images.double(), torch.sigmoid(x0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(generation.samples.double(), torch.sigmoid(x0), rtol=1e-4, atol=1e-4)
     assert not generation.failures
 
 
@@ -161,7 +161,7 @@ def test_the_loss_goes_down(setup: Setup, problems: list[TextToImage]) -> None:
     assert (loss[:, -1] < 0.9 * loss[:, 0]).all()
     # the image belongs to the last latents, after the last update
     score = setup.loss.bind(problems, None)  # type: ignore[arg-type]
-    assert (score(generation.images) < score(Unguided().generate(problems, setup).images)).all()
+    assert (score(generation.samples) < score(Unguided().generate(problems, setup).samples)).all()
 
 
 def test_without_noise_nothing_is_random_and_with_it_the_seed_decides(
@@ -182,8 +182,8 @@ def test_doing_nothing_is_unguided_sampling(
     setup: Setup, problems: list[TextToImage], nothing: dict[str, float]
 ) -> None:
     assert torch.equal(
-        DOODL(**nothing).generate(problems, setup).images,  # type: ignore[arg-type]
-        Unguided().generate(problems, setup).images,
+        DOODL(**nothing).generate(problems, setup).samples,  # type: ignore[arg-type]
+        Unguided().generate(problems, setup).samples,
     )
 
 

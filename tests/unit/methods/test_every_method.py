@@ -153,8 +153,8 @@ def test_a_decoder_that_overflows_at_the_end_is_noticed(
 def test_images_are_within_bounds_and_not_attached_to_a_graph(setup: Setup, problems) -> None:
     for method in METHODS:
         generation = method.generate(problems, setup)
-        assert generation.images.min() >= 0 and generation.images.max() <= 1
-        assert not generation.images.requires_grad and not generation.latents.requires_grad
+        assert generation.samples.min() >= 0 and generation.samples.max() <= 1
+        assert not generation.samples.requires_grad and not generation.latents.requires_grad
         assert not any(curve.requires_grad for curve in generation.history.values())
 
 

@@ -116,7 +116,7 @@ def test_equals_the_definition_written_out(setup: Setup, problems) -> None:
 
 def test_guidance_lowers_the_loss(setup: Setup, problems) -> None:
     def final_loss(scale: float) -> Tensor:
-        images = OneStep(scale=scale).generate(problems, setup).images
+        images = OneStep(scale=scale).generate(problems, setup).samples
         return setup.loss.bind(problems, None)(images)  # type: ignore[arg-type]
 
     assert (final_loss(2.0) < final_loss(0.0)).all()
@@ -124,7 +124,7 @@ def test_guidance_lowers_the_loss(setup: Setup, problems) -> None:
 
 def test_scale_zero_is_unguided_sampling(setup: Setup, problems) -> None:
     guided, plain = OneStep(scale=0.0).generate(problems, setup), Unguided().generate(problems, setup)
-    assert torch.equal(guided.images, plain.images) and guided.cost == plain.cost
+    assert torch.equal(guided.samples, plain.samples) and guided.cost == plain.cost
 
 
 def test_history_has_one_loss_per_step(setup: Setup, problems) -> None:

@@ -83,7 +83,7 @@ def test_saved_and_loaded_back_it_is_the_same(tiny_model: LatentDiffusion, direc
         8,
         8,
     )
-    images = [Unguided().generate(problems(), setup_of(model)).images for model in (loaded, tiny_model)]
+    images = [Unguided().generate(problems(), setup_of(model)).samples for model in (loaded, tiny_model)]
     assert torch.equal(*images)
 
 

@@ -10,7 +10,7 @@ from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.random import METHOD
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.methods.none import Unguided
-from guidebench.problems import TextToImage
+from guidebench.problems import Problem
 from guidebench.samplers.base import State, sample
 
 _VARIANTS = {
@@ -54,7 +54,7 @@ class DOODL(Method):
     """
 
     paper = "DOODL, Algorithm 1"
-    handles = ("TextToImage",)
+    handles = ("TextToImage", "ClassConditional", "Restoration")
     needs_gradient = True
 
     def __init__(
@@ -79,7 +79,7 @@ class DOODL(Method):
     def _unguided(self) -> bool:
         return self.scale == 0 or self.n_opt == 0
 
-    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:
+    def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         if self._unguided:
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
@@ -105,8 +105,8 @@ class DOODL(Method):
             finite("x_T", torch.stack(members, dim=1), step)
         with torch.no_grad():
             x0 = chain.output(sample(chain, guided, members, cond=cond))
-        images = decoded(setup.model, x0, finite, self.n_opt)
-        return Generation(images, x0, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
+        samples = decoded(setup.model, x0, finite, self.n_opt)
+        return Generation(samples, x0, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
 
     def update(
         self, members: State, velocity: State, grads: State, noise: Tensor, radius: Sequence[Tensor]

@@ -12,7 +12,7 @@ from guidebench.losses.base import Objective
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.methods.none import Unguided
 from guidebench.models.base import Guided
-from guidebench.problems import TextToImage
+from guidebench.problems import Problem
 from guidebench.samplers.base import sample
 
 
@@ -40,7 +40,7 @@ class OneStep(Method):
     """
 
     paper = "DOODL, Sec. 5.1 (baseline)"
-    handles = ("TextToImage",)
+    handles = ("TextToImage", "ClassConditional", "Restoration")
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class OneStep(Method):
     ) -> None:
         self.scale, self.estimate, self.variant = scale, estimate, variant
 
-    def generate(self, problems: Sequence[TextToImage], setup: Setup) -> Generation:
+    def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         if self.scale == 0:
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
@@ -77,8 +77,8 @@ class OneStep(Method):
             )
         x0 = chain.output(state)
         history = {"loss": torch.stack(losses, dim=1)}
-        images = decoded(setup.model, x0, finite, chain.n_stages)
-        return Generation(images, x0, guided.cost, history, finite.failures)
+        samples = decoded(setup.model, x0, finite, chain.n_stages)
+        return Generation(samples, x0, guided.cost, history, finite.failures)
 
     def _guide(
         self, setup: Setup, guided: Guided, objective: Objective, x_t: Tensor, t: float, cond: Tensor
