@@ -14,6 +14,7 @@ from torch.nn.functional import normalize
 
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models import weights
+from guidebench.models.vocabulary import warn_of_unknown_words
 
 _PRECISIONS = {
     "fp32": torch.float32,
@@ -142,7 +143,8 @@ class CLIP:
         """Embeds texts, without gradient.
 
         Args:
-            texts: n texts; longer ones are truncated to the network's context length.
+            texts: n texts; longer ones are truncated to the network's context length, words outside a word-level
+                vocabulary are warned of.
             device: where the network runs.
 
         Returns:
@@ -153,6 +155,9 @@ class CLIP:
         """
         network = _load(self)
         network.module.to(device)
+        if self.directory is not None:
+            words = network.tokenizer.tokenizer  # type: ignore[attr-defined]
+            warn_of_unknown_words(words, texts, self.network_id, words.name_or_path)
         tokens = network.tokenizer(list(texts)).to(device)
         embeddings = network.module.encode_text(tokens)  # type: ignore[operator]
         return normalize(embeddings.to(self._output_dtype), dim=-1)

@@ -12,6 +12,7 @@ from guidebench.diffusion.prediction import Kind, Prediction
 from guidebench.diffusion.schedules import Linear, NoiseSchedule, ScaledLinear
 from guidebench.errors import WeightsError
 from guidebench.models.base import DiffusionModel
+from guidebench.models.vocabulary import warn_of_unknown_words
 from guidebench.models.weights import digest, resolve
 
 _PARTS = ("unet", "vae", "text_encoder")
@@ -200,8 +201,12 @@ class LatentDiffusion(DiffusionModel):
 
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> Tensor:
-        """Last hidden states of the text encoder, (b, tokens, width), float32. Too long prompts are truncated."""
+        """Last hidden states of the text encoder, (b, tokens, width), float32.
+
+        Too long prompts are truncated; words outside a word-level vocabulary are warned of.
+        """
         tokenizer = self._part("tokenizer")
+        warn_of_unknown_words(tokenizer, prompts, self.source, f"{tokenizer.name_or_path}/tokenizer")
         tokens = tokenizer(
             list(prompts),
             padding="max_length",
