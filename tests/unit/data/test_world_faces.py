@@ -93,8 +93,8 @@ def test_an_attribute_shows_on_every_face(attribute: str) -> None:
 
 
 REGIONS: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "mustache": lambda image: image[39:48, 20:44],
-    "lipstick": lambda image: image[40:58, 20:44],
+    "mustache": lambda image: image[38:50, 16:48],
+    "lipstick": lambda image: image[40:58, 16:48],
     "glasses": lambda image: image[22:42],
     "bushy eyebrows": lambda image: image[18:34],
 }
