@@ -60,7 +60,7 @@ def test_splits_differ_and_no_two_pictures_are_alike() -> None:
 
 
 def test_an_unknown_kind_or_split_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"kind must be one of .*'cat'.* not 'cow'"):
+    with pytest.raises(ValueError, match=r"label must be one of .*'cat'.* not 'cow'"):
         ANIMALS.portrait("cow", np.random.default_rng(0))
     with pytest.raises(ValueError, match="split"):
         ANIMALS.picture("dev", 0)

@@ -105,7 +105,7 @@ class Head:
         opacity: float = 1.0,
     ) -> None:
         """Fill a closed smooth curve through corners."""
-        curve = smooth(self.project(corners, depth), 4)
+        curve = smooth(self.project(corners, depth), 3)
         self._fill(lambda points: polygon(points, curve), curve, soft, color, soft, opacity)
 
     def patches(self, color: Color, corners: Sequence[Place], **how: float) -> None:
