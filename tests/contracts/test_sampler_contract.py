@@ -130,3 +130,40 @@ def test_keeping_graphs_costs_no_more_than_declared() -> None:
     strategy.value_and_grad(chain, counted, chain.init(normal(0)), lambda final: final[0].sum(1))
     assert counted.cost.nfe_bwd == strategy.cost(chain).nfe_bwd
     assert counted.cost.nfe_fwd < strategy.cost(chain).nfe_fwd  # there is memory for so small a network
+
+
+@each("sampler")
+def test_a_step_moves_by_what_is_added_to_the_noise_over_its_gain(name: str) -> None:
+    sampler = sampler_of(name)
+    times = sampler.times(SCHEDULE)
+    for i in (0, 2):
+        chain = sampler.chain(SCHEDULE, times[i : i + 2])
+        noises = draw_noises(chain, lambda: normal(9))
+        ends = []
+        for shift in (0.0, 0.25):
+            state = chain.init(normal(1))
+            for k in range(chain.n_stages):
+                chain.query(state, k)
+                state = chain.update(state, normal(2) + shift / chain.gain(k), k, noises[k])
+            ends.append(chain.output(state))
+        torch.testing.assert_close(ends[1], ends[0] + 0.25, rtol=1e-10, atol=1e-10)
+
+
+@each("sampler")
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_step_taken_back_has_the_noise_of_where_it_began(name: str, step: int) -> None:
+    x_0 = torch.tensor([0.5, -2.0, 30.0, 0.0], dtype=torch.float64)
+    sampler = sampler_of(name)
+    chain = sampler.chain(SCHEDULE)
+    u, first = chain.times[step + 1], next(k for k in range(chain.n_stages) if chain.step_of(k) == step)
+    generator = torch.Generator().manual_seed(1)
+
+    def draw() -> Tensor:
+        return torch.randn(5000, 4, dtype=torch.float64, generator=generator)
+
+    after = sampler.chain(SCHEDULE, chain.times[step + 1 :]).init(
+        SCHEDULE.alpha(u) * x_0 + SCHEDULE.sigma(u) * draw()
+    )
+    x_t, t = chain.query(chain.rewind(chain.init(draw()), after, step, draw()), first)
+    noise = (x_t - SCHEDULE.alpha(t) * x_0) / SCHEDULE.sigma(t)
+    assert float(noise.mean(0).abs().max()) < 0.06 and float(noise.std()) == pytest.approx(1.0, abs=0.03)

@@ -28,6 +28,8 @@ class RandomStreams:
         problems: the batch, in order; row i of every draw belongs to `problems[i]`.
         device: where draws are moved to.
         dtype: floating-point type of the draws.
+        copies: independent streams of each problem: row i of every draw belongs to `problems[i % b]`. The first copy
+            draws what there is without copies.
     """
 
     def __init__(
@@ -35,15 +37,18 @@ class RandomStreams:
         problems: Sequence[Problem],
         device: torch.device | str = "cpu",
         dtype: torch.dtype = torch.float32,
+        copies: int = 1,
     ) -> None:
-        self._keys = [(p.seed, p.case_id) for p in problems]
+        self._keys = [(p.seed, p.case_id, f"#{c}" if c else "") for c in range(copies) for p in problems]
         self._generators: dict[str, list[torch.Generator]] = {}
         self.device, self.dtype = torch.device(device), dtype
 
     def generators(self, stream: str) -> list[torch.Generator]:
         """The batch's generators of `stream`; they advance as they are drawn from."""
         if stream not in self._generators:
-            self._generators[stream] = [generator(*key, stream) for key in self._keys]
+            self._generators[stream] = [
+                generator(seed, case_id, stream + copy) for seed, case_id, copy in self._keys
+            ]
         return self._generators[stream]
 
     def normal(self, shape: Sequence[int], stream: str) -> Tensor:

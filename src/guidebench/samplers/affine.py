@@ -57,3 +57,11 @@ class AffineChain(Chain):
     def needs_noise(self, k: int) -> bool:
         """c != 0."""
         return self.steps[k].c != 0.0
+
+    def gain(self, k: int) -> float:
+        """b."""
+        return self.steps[k].b
+
+    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+        """x noised."""
+        return (self._noised(after[0], step, noise),)

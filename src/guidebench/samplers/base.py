@@ -21,6 +21,7 @@ API:
     chain.times[k] is the time of stage k where `nfe_per_step == 1`; chain.query(state, k)[1] always is.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -89,6 +90,32 @@ class Chain(ABC):
     def needs_noise(self, k: int) -> bool:
         """Whether `update` adds noise at stage k."""
         return False
+
+    def step_of(self, k: int) -> int:
+        """The step of the grid that stage k belongs to: from times[step_of(k)] to the time after it."""
+        return k
+
+    def gain(self, k: int) -> float:
+        """d x_u / d eps of the first-order step of stage k: adding c / gain(k) to eps moves the step by c."""
+        step = self.step_of(k)
+        return self.schedule.transfer(self.times[step], self.times[step + 1])[1]
+
+    @abstractmethod
+    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+        """A state at the start of a step, drawn from the forward process given the one after it ("time travel").
+
+        Args:
+            before: the state at the start of the step; memory of earlier steps is taken from it.
+            after: the state at its end.
+            step: index of the grid's step.
+            noise: standard normal (b, ...).
+        """
+
+    def _noised(self, x_u: Tensor, step: int, noise: Tensor) -> Tensor:
+        """x_t ~ q(x_t | x_u) = N(r x_u, sigma_t^2 - r^2 sigma_u^2), r = alpha_t / alpha_u, of the grid's step."""
+        t, u = self.times[step], self.times[step + 1]
+        r = self.schedule.alpha(t) / self.schedule.alpha(u)
+        return r * x_u + math.sqrt(self.schedule.sigma(t) ** 2 - (r * self.schedule.sigma(u)) ** 2) * noise
 
 
 class ReversibleChain(Chain):

@@ -68,6 +68,10 @@ class MultistepChain(Chain):
         slope = prediction if step.w == 0.0 else (1.0 + step.w) * prediction - step.w * previous
         return step.a * x + step.b * slope, prediction
 
+    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+        """x noised; the previous prediction is again the one before the step."""
+        return self._noised(after[0], step, noise), before[1]
+
 
 @dataclass(frozen=True)
 class DPMSolver(Sampler):

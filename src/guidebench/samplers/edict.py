@@ -83,6 +83,14 @@ class EDICTChain(ReversibleChain):
         moved = (pair[half.mover] - half.b * eps) / half.a
         return (moved, pair[1]) if half.mover == 0 else (pair[0], moved)
 
+    def step_of(self, k: int) -> int:
+        """Two half-steps to a step."""
+        return k // 2
+
+    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+        """Both members noised, by the same noise."""
+        return (self._noised(after[0], step, noise), self._noised(after[1], step, noise))
+
     def mix(self, pair: State) -> tuple[Tensor, Tensor]:
         """x' = p x + q y, y' = p y + q x'."""
         p, q = self.p, 1.0 - self.p

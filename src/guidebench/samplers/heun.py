@@ -86,6 +86,23 @@ class HeunChain(Chain):
         """Whether the step after stage k begins with churn."""
         return self.stages[k].churn != 0.0
 
+    def step_of(self, k: int) -> int:
+        """Two stages to a step."""
+        return k // 2
+
+    def gain(self, k: int) -> float:
+        """alpha_u times the length of the step; predictor and corrector count half each."""
+        return self.schedule.alpha(self.times[self.step_of(k) + 1]) * self.stages[k].step
+
+    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+        """y noised from the level after the step, its churn included, to the level before."""
+        first = 2 * step
+        following = self.stages[first + 2].t if first + 2 < self.n_stages else self.times[-1]
+        high, low = (
+            self.schedule.sigma(t) / self.schedule.alpha(t) for t in (self.stages[first].t, following)
+        )
+        return (after[0] + math.sqrt(high**2 - low**2) * noise,)
+
 
 @dataclass(frozen=True)
 class Heun(Sampler):
