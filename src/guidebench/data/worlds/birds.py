@@ -110,7 +110,7 @@ class Birds(World[Bird]):
             details.append((pick(_HEAD_PHRASES[picture.head]), frozenset({f"head {picture.head}"})))
         if rng.random() < 0.3:
             details.append((pick(_WINGS_PHRASES[picture.wings]), frozenset({f"wings {picture.wings}"})))
-        details = [details[i] for i in rng.permutation(len(details))]
+        details = [details[i] for i in rng.permutation(len(details))[:2]]
         link: _Phrase = (["is"], frozenset())
         joined = details[:1]
         for detail in details[1:]:

@@ -105,13 +105,13 @@ class _Figure:
         self.head = self.neck[-1]
         self.rise = -1.1 + bird.beat
         reach = _BEAK_REACH[self.parts.beak[0]] + build.skull * 0.8
-        tail = np.array(build.rump) + _TAIL_LENGTH[self.parts.tail[0]] * _backwards(build.trail)
+        length = _TAIL_LENGTH[self.parts.tail[0]]
         extremes = [
             *(self.head + build.skull * np.array([(1, -1), (-1, -1), (1, 1)])),
             self.head + rotate(np.array([reach, 1.0]), bird.nod),
-            self.head + build.skull * _CREST_REACH[self.parts.crest[0]],
+            *(self.head + build.skull * rotate(np.array(_CREST_REACH[self.parts.crest[0]]), bird.nod)),
             np.add(build.feet, (3.0, 0.5)) if self.grounded else np.zeros(2),
-            tail,
+            *(build.rump + length * _backwards(build.trail + turn) for turn in (-0.3, 0.3)),
             np.array(build.tip),
             *rotate(np.array([(build.body[0], 0), (0, build.body[1]), (-build.body[0], 0)]), build.lean),
         ]
@@ -123,9 +123,9 @@ class _Figure:
         corners = rotate(np.array(extremes), bird.tilt) * (1.0 if bird.facing == "right" else -1.0, 1.0)
         low, high = corners.min(0), corners.max(0)
         size = high - low
-        self.scale = min(bird.extent / np.sqrt(size.prod()), 59.0 / size.max())
-        room = np.array([IMAGE_SIZE - 4.0, IMAGE_SIZE - (6.0 if self.grounded else 4.0)]) - self.scale * size
-        self.origin = 2.0 + room * (bird.x, bird.y) - self.scale * low
+        self.scale = min(bird.extent / np.sqrt(size.prod()), 58.0 / size.max())
+        room = IMAGE_SIZE - np.array([5.0, 6.5 if self.grounded else 5.0]) - self.scale * size
+        self.origin = 2.5 + room * (bird.x, bird.y) - self.scale * low
         feet = rotate(np.array(build.feet), bird.tilt) * (1.0 if bird.facing == "right" else -1.0, 1.0)
         self.stand = self.origin + self.scale * feet
         first = np.maximum(self.origin + self.scale * low - 4, 0).astype(int)
@@ -294,12 +294,12 @@ def _beak(offset: Array, nod: float, shape: str, skull: float) -> Array:
     return stroke(local, [(-1, 0), (0.5 * reach, 1.4), (reach - 1.5, 1.2)], (4.6, 3.2, 3.4))
 
 
-_CREST_REACH = {
-    "none": np.array((0.0, -1.0)),
-    "peak": np.array((-0.7, -2.1)),
-    "tufts": np.array((-0.4, -1.5)),
-    "fan": np.array((-0.2, -2.4)),
-    "plume": np.array((-2.5, -0.6)),
+_CREST_REACH: dict[str, list[Point]] = {
+    "none": [(0.0, -1.0)],
+    "peak": [(-0.75, -2.15)],
+    "tufts": [(0.1, -1.6), (-0.65, -1.6)],
+    "fan": [(0.62, -2.4), (-0.84, -2.35), (-2.0, -1.4)],
+    "plume": [(-2.5, -0.1), (0.0, -1.15)],
 }
 
 

@@ -118,7 +118,7 @@ _UNNAMED: dict[str, Parts] = {
         "songbird", "blue", "lime", "green", "red", ("short", "gray"), ("short", "green")
     ),
     "roller": Parts(
-        "slender", "teal", "rust", "purple", "teal", ("short", "black"), ("forked", "purple"),
+        "slender", "teal", "rust", "purple", "teal", ("short", "black"), ("forked", "purple"), marking=("mask", "navy")
     ),
     "oriole": Parts(
         "slender", "black", "orange", "black", "orange", ("short", "gray"), ("long", "black"),
