@@ -1,4 +1,4 @@
-"""Classifiers of one world, and the feature network, which reads every fact of every world."""
+"""Classifiers of the worlds, and the feature network, which reads every fact of every world."""
 
 import json
 
@@ -19,11 +19,11 @@ ARCHITECTURES = {"resnet": SmallResNet, "vgg": SmallVGG}
 
 
 def train(name: str, config: DictConfig) -> None:
-    """Train one network to name the classes of `world` (all facts if null) and write it under its name."""
+    """Train one network to name the classes of some worlds (all facts if null) and write it under its name."""
     torch.manual_seed(config.seed)
-    world = WORLDS[config.world] if config.world else None
-    classes = list(world.classes) if world else FACTS
-    multilabel = world.multilabel if world else True
+    worlds = [WORLDS[name] for name in config.classes_of or ()]
+    classes = [fact for world in worlds for fact in world.classes] or FACTS
+    multilabel = not worlds or any(world.multilabel for world in worlds)
     columns = torch.tensor([FACTS.index(fact) for fact in classes], device=DEVICE)
     network = ARCHITECTURES[config.architecture](list(config.widths), len(classes))
     mean = torch.tensor(list(config.mean), device=DEVICE).view(1, 3, 1, 1)
@@ -34,7 +34,8 @@ def train(name: str, config: DictConfig) -> None:
 
         def loss(generator: torch.Generator) -> Tensor:
             batch = mixture.batch(stage.batch_size, generator)
-            images = augment(batch.images, stage.min_crop, generator)
+            images = F.adaptive_avg_pool2d(batch.images, stage.image_size)
+            images = augment(images, stage.min_crop, generator)
             logits = network(((images + 1.0) / 2.0 - mean) / std).float()
             labels = batch.shown[:, columns]
             if multilabel:
@@ -53,7 +54,7 @@ def train(name: str, config: DictConfig) -> None:
             "classes": classes,
             "mean": list(config.mean),
             "std": list(config.std),
-            "image_size": 64,
+            "image_size": config.image_size,
             "multilabel": multilabel,
         }
         (folder / "config.json").write_text(json.dumps(settings, indent=2) + "\n")
