@@ -30,7 +30,7 @@ def train(name: str, config: DictConfig) -> None:
     std = torch.tensor(list(config.std), device=DEVICE).view(1, 3, 1, 1)
 
     def loss_of(stage: DictConfig) -> Loss:
-        mixture = Mixture(stage.worlds, stage.images, stage.portraits)
+        mixture = Mixture(stage.worlds, stage.images)
 
         def loss(generator: torch.Generator) -> Tensor:
             batch = mixture.batch(stage.batch_size, generator)

@@ -74,21 +74,20 @@ class Pictures:
         return len(self.images)
 
 
-def load(world: str, split: str, count: int, portraits: bool = False) -> Pictures:
+def load(source: str, split: str, count: int) -> Pictures:
     """The first `count` pictures of a split, rendered on the first call.
 
     Args:
-        world: name of the world.
+        source: name of a world, or "NAME-portraits": its classes in turn, also those that its splits lack.
         split: "train", "validation" or "test".
         count: how many.
-        portraits: all of the world's classes in turn, also those that its splits lack.
     """
-    folder = CHECKPOINTS / "data" / (f"{world}-portraits" if portraits else world) / split
+    folder = CHECKPOINTS / "data" / source / split
     files = {name: folder / f"{name}.npy" for name in Pictures.__dataclass_fields__}
     if not all(path.exists() and len(np.load(path, mmap_mode="r")) >= count for path in files.values()):
         folder.mkdir(parents=True, exist_ok=True)
         edges = [*range(0, count, 1000), count]
-        jobs = [(world, split, portraits, a, b) for a, b in itertools.pairwise(edges)]
+        jobs = [(source, split, a, b) for a, b in itertools.pairwise(edges)]
         with ProcessPoolExecutor(max_workers=os.cpu_count()) as pool:
             parts = list(pool.map(_draw, *zip(*jobs, strict=True)))
         for name, path in files.items():
@@ -98,8 +97,9 @@ def load(world: str, split: str, count: int, portraits: bool = False) -> Picture
     return Pictures(**{name: np.load(path, mmap_mode="r")[:count] for name, path in files.items()})
 
 
-def _draw(name: str, split: str, portraits: bool, start: int, stop: int) -> dict[str, np.ndarray]:
-    world, ids = WORLDS[name], build_tokenizer().get_vocab()
+def _draw(source: str, split: str, start: int, stop: int) -> dict[str, np.ndarray]:
+    portraits = source.endswith("-portraits")
+    world, ids = WORLDS[source.removesuffix("-portraits")], build_tokenizer().get_vocab()
     columns: dict[str, list[Any]] = {column: [] for column in Pictures.__dataclass_fields__}
     for index in range(start, stop):
         rng = world.rng(split, index)
@@ -143,13 +143,12 @@ class Mixture:
     """Draws batches from several worlds.
 
     Args:
-        worlds: weight of each world.
-        count: training pictures per world.
-        portraits: as in `load`.
+        worlds: weight of each source, see `load`.
+        count: training pictures per source.
     """
 
-    def __init__(self, worlds: Mapping[str, float], count: int, portraits: bool = False) -> None:
-        self.parts = [load(name, "train", count, portraits) for name in worlds]
+    def __init__(self, worlds: Mapping[str, float], count: int) -> None:
+        self.parts = [load(name, "train", count) for name in worlds]
         self.weights = torch.tensor([float(weight) for weight in worlds.values()])
         self.count = count
 

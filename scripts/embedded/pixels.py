@@ -55,7 +55,7 @@ def _train(
     side = config.architecture.image_size
 
     def loss_of(stage: DictConfig) -> Loss:
-        mixture = Mixture(stage.worlds, stage.images, stage.portraits)
+        mixture = Mixture(stage.worlds, stage.images)
 
         def loss(generator: torch.Generator) -> Tensor:
             batch = mixture.batch(stage.batch_size, generator)
