@@ -11,10 +11,11 @@ import pandas as pd
 from rich.console import Console
 
 from guidebench.cli.progress import GenerationProgress
+from guidebench.metrics.base import SetMetric
 from guidebench.report.render import to_console, to_html, write_table
-from guidebench.report.spec import parse_spec
+from guidebench.report.spec import TableSpec, parse_spec
 from guidebench.report.table import build_costs, build_table
-from guidebench.runner.evaluate import evaluate
+from guidebench.runner.evaluate import evaluate, set_values
 from guidebench.runner.experiment import Experiment
 from guidebench.runner.sweeps import Sweep, SweptJob
 
@@ -42,8 +43,9 @@ def regenerate(sweep: Sweep, run: bool) -> int:
         ),
         comparisons=tuple(c for c in spec.comparisons if c.metric in metrics),
     )
-    notes = dict.fromkeys(experiments[0].shared_networks, "shares its network with the guiding loss")
-    table, costs = build_table(records, spec, sweep.labels, notes), build_costs(records, spec, sweep.labels)
+    notes = _metric_notes(experiments[0], records, spec)
+    table = build_table(records, spec, sweep.labels, notes, set_values(experiments[0]))
+    costs = build_costs(records, spec, sweep.labels)
     console.print(to_console(table), to_console(costs))
     folder = Path(sweep.config["paths"]["tables"])
     paths = [*write_table(table, folder, sweep.stem), *write_table(costs, folder, f"{sweep.stem}_costs")]
@@ -53,6 +55,19 @@ def regenerate(sweep: Sweep, run: bool) -> int:
     if failures:
         console.print(f"{failures} of {len(sweep.jobs)} jobs failed: see {_logs(sweep)}", soft_wrap=True)
     return 1 if failures else 0
+
+
+def _metric_notes(experiment: Experiment, records: pd.DataFrame, spec: TableSpec) -> dict[str, str]:
+    """What must be said of single metrics: networks shared with the loss, sets too small for what they measure."""
+    notes: dict[str, list[str]] = {
+        name: ["shares its network with the guiding loss"] for name in experiment.shared_networks
+    }
+    cells = records.groupby([spec.rows.key, *filter(None, [spec.group_by])])
+    for name, metric in experiment.job.metrics().items():
+        if isinstance(metric, SetMetric) and records[name].notna().any():
+            smallest = int(cells[name].count().loc[lambda n: n > 0].min())
+            notes.setdefault(name, []).extend(filter(None, [metric.caveat(smallest)]))
+    return {name: "; ".join(parts) for name, parts in notes.items() if parts}
 
 
 def stored_records(sweep: Sweep, experiments: Sequence[Experiment]) -> pd.DataFrame:

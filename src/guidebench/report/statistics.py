@@ -4,11 +4,15 @@ Seeds of one prompt are not independent of each other, prompts are. So the promp
 values are averaged within each prompt first, and all intervals and tests are those of the `G` prompt means
 with `G - 1` degrees of freedom. With the same number of seeds for every prompt this equals the cluster-robust
 (CR1) regression on a constant.
+
+A metric of whole sets of samples, such as FID, has no prompt means. Its jackknife pseudo-values take their place: they
+have the metric's value as mean and its jackknife standard error as standard error, so all that follows is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,11 +23,17 @@ from statsmodels.stats.multitest import multipletests
 
 FloatArray = npt.NDArray[np.float64]
 Interval = tuple[float, float]
+SetValue = Callable[[FloatArray], float]
+"""Features (n, d) of samples -> the value of a metric of whole sets; NaN where n is too small for one."""
+
+GROUPS = 30
+"""The most groups of prompts that a jackknife leaves out in turn."""
 
 ONE_CLUSTER = "one cluster"
 NO_SPREAD = "no spread"
 UNBOUNDED = "unbounded"
 ZERO_DENOMINATOR = "reference is 0"
+TOO_FEW = "too few samples"
 
 
 @dataclass(frozen=True)
@@ -50,8 +60,8 @@ class Pairs:
     """Prompt means of two configurations over the (case, seed) keys that succeeded in both.
 
     Attributes:
-        treatment: `(G,)` prompt means of the row of interest.
-        control: `(G,)` prompt means of the row it is compared with.
+        treatment: `(G,)` prompt means (of a metric of sets: pseudo-values) of the row of interest.
+        control: `(G,)` of the row it is compared with.
         n: number of (case, seed) pairs behind the means.
         n_dropped: pairs that exist on both sides but where one failed or has no value.
         n_unmatched: keys that exist on one side only.
@@ -97,19 +107,74 @@ def clustered_mean(values: npt.ArrayLike, clusters: Sequence[object], confidence
     return _t_estimate(np.asarray(means, dtype=np.float64), int(finite.sum()), confidence)
 
 
-def pair(treatment: pd.DataFrame, control: pd.DataFrame, metric: str, cluster_by: str = "prompt") -> Pairs:
+def pseudo_values(value: SetValue, features: FloatArray, clusters: Sequence[object]) -> FloatArray:
+    r"""One number per group of prompts that stands for a metric of whole sets in all that is done with prompt means.
+
+    $p_g = \theta + (G - 1)(\bar\theta_{(\cdot)} - \theta_{(g)})$, with $\theta$ the value of all samples and
+    $\theta_{(g)}$ that without group $g$: the jackknife's pseudo-values moved to the mean $\theta$, so that they claim
+    nothing about the value's bias. The standard error of their mean is the jackknife's.
+
+    Args:
+        value: the metric.
+        features: `(n, d)` features of the samples.
+        clusters: `(n,)` prompt of each sample; in order of name they are dealt to at most `GROUPS` groups.
+
+    Returns:
+        `(G,)`; NaN where the samples are too few for a value.
+
+    References: Efron, The Jackknife, the Bootstrap and Other Resampling Plans, SIAM (1982), chapters 2 and 3.
+    """
+    codes = pd.factorize(pd.Series(list(clusters), dtype=object), sort=True)[0] % GROUPS
+    n_groups = int(codes.max()) + 1
+    if n_groups == 1:
+        return np.array([value(features)])
+    without = np.array([value(features[codes != group]) for group in range(n_groups)])
+    return value(features) + (n_groups - 1) * (without.mean() - without)
+
+
+def set_estimate(
+    value: SetValue, features: FloatArray, clusters: Sequence[object], confidence: float = 0.95
+) -> Estimate:
+    """A metric of a whole set of samples, with a t interval over its pseudo-values.
+
+    Args:
+        value: the metric.
+        features: `(n, d)` features of the samples.
+        clusters: `(n,)` prompt of each sample.
+        confidence: coverage of the interval, in (0, 1).
+    """
+    n, n_clusters = len(features), len(set(clusters))
+    if not n:
+        return Estimate(None, None, 0, 0)
+    whole = value(features)
+    if not np.isfinite(whole):
+        return Estimate(None, None, n, n_clusters, TOO_FEW)
+    pseudo = pseudo_values(value, features, clusters)
+    if not np.isfinite(pseudo).all():
+        return Estimate(whole, None, n, n_clusters, TOO_FEW)
+    return dataclasses.replace(_t_estimate(pseudo, n, confidence), value=whole, n_clusters=n_clusters)
+
+
+def pair(
+    treatment: pd.DataFrame,
+    control: pd.DataFrame,
+    metric: str,
+    cluster_by: str = "prompt",
+    value: SetValue | None = None,
+) -> Pairs:
     """Matches two configurations on (case_id, seed) and averages within prompts.
 
     Args:
         treatment: records of the row of interest, each (case_id, seed) once: `case_id`, `seed`, `status`,
             `cluster_by` and `metric`.
         control: records of the row it is compared with, same columns.
-        metric: column to compare; only finite values of records with status "ok" count.
+        metric: column to compare; only finite values (or features) of records with status "ok" count.
         cluster_by: column that names the prompt.
+        value: of a metric of whole sets, whose column holds features; both sides are then valued on the shared keys.
     """
     key = ["case_id", "seed"]
     sides = [
-        side.assign(value=side[metric].where(side["status"].eq("ok") & np.isfinite(side[metric])))
+        side.assign(value=side[metric].where(side["status"].eq("ok") & is_present(side[metric])))
         for side in (treatment, control)
     ]
     merged = sides[0][[*key, cluster_by, "value"]].merge(
@@ -122,14 +187,27 @@ def pair(treatment: pd.DataFrame, control: pd.DataFrame, metric: str, cluster_by
     )
     matched = merged[merged["_merge"] == "both"]
     complete = matched.dropna(subset=["value_treatment", "value_control"]).sort_values(key, kind="stable")
-    means = complete.groupby(cluster_by)[["value_treatment", "value_control"]].mean()
+    values = complete[["value_treatment", "value_control"]]
+    if value is None or complete.empty:
+        means = values.groupby(complete[cluster_by]).mean().to_numpy(np.float64)
+    else:
+        prompts = complete[cluster_by].tolist()
+        means = np.stack(
+            [pseudo_values(value, np.stack(values[side].tolist()), prompts) for side in values], axis=1
+        )
+        means = means if np.isfinite(means).all() else means[:0]
     return Pairs(
-        treatment=means["value_treatment"].to_numpy(np.float64),
-        control=means["value_control"].to_numpy(np.float64),
+        treatment=means[:, 0],
+        control=means[:, 1],
         n=len(complete),
         n_dropped=len(matched) - len(complete),
         n_unmatched=len(merged) - len(matched),
     )
+
+
+def is_present(values: pd.Series) -> pd.Series:
+    """Where a column of numbers is finite, or where a column of features has any."""
+    return values.notna() if values.dtype == object else values.abs() < np.inf
 
 
 def paired_difference(pairs: Pairs, confidence: float = 0.95) -> Estimate:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from guidebench.errors import ConfigError, DataError
 from guidebench.report import statistics
 from guidebench.report.spec import ComparisonSpec, MetricSpec, TableSpec
-from guidebench.report.statistics import Estimate, Interval
+from guidebench.report.statistics import Estimate, Interval, SetValue
 
 ALL = "all"
 ALPHA = 0.05
@@ -146,6 +147,7 @@ def build_table(
     spec: TableSpec,
     labels: Mapping[str, str],
     metric_notes: Mapping[str, str] | None = None,
+    set_values: Mapping[str, SetValue] | None = None,
 ) -> Table:
     """Tabulates stored samples; the result does not depend on the order of the records.
 
@@ -157,17 +159,18 @@ def build_table(
             paper) are required, since they decide whether the numbers may stand as the paper's setting.
         metric_notes: reservations about single metrics, by name, marked in the head of the column; for
             example that the metric shares a network with the guiding loss.
+        set_values: the metrics of whole sets of samples, by name; their columns hold features (d,).
 
     Raises:
         ConfigError: a label is missing.
         DataError: a column is missing, a status is unknown, or a row holds one (case_id, seed) more than
             once.
     """
-    reservations = dict(metric_notes or {})
+    reservations, set_values = dict(metric_notes or {}), dict(set_values or {})
     frame = _prepare(records, spec)
     groups = _groups(frame, spec)
     group_names = {name for name, _ in groups}
-    comparisons = _compare(groups, group_names, spec)
+    comparisons = _compare(groups, group_names, spec, set_values)
     headline = next(
         (
             entry
@@ -198,9 +201,9 @@ def build_table(
             )
             for metric in spec.metrics
         ),
-        blocks=tuple(_block(name, group, group_names, spec) for name, group in groups),
+        blocks=tuple(_block(name, group, group_names, spec, set_values) for name, group in groups),
         comparisons=comparisons,
-        notes=_notes(spec, reservations, len(comparisons)),
+        notes=_notes(spec, reservations, len(comparisons), set_values),
     )
 
 
@@ -224,7 +227,7 @@ def build_costs(records: pd.DataFrame, spec: TableSpec, labels: Mapping[str, str
     for value in spec.rows.values:
         mine = frame[frame[spec.rows.key] == value]
         cells = [_cell(mine, column, spec.cluster_by) for column in mean_columns]
-        memory = _finite(mine, "peak_memory_mb")
+        memory = _present(mine, "peak_memory_mb")
         largest = Estimate(
             float(memory.max()) if len(memory) else None,
             None,
@@ -293,7 +296,9 @@ def _groups(frame: pd.DataFrame, spec: TableSpec) -> list[tuple[str, pd.DataFram
     return [(ALL, frame), *((name, frame[frame[spec.group_by] == name]) for name in names)]
 
 
-def _block(name: str, group: pd.DataFrame, groups: set[str], spec: TableSpec) -> Block:
+def _block(
+    name: str, group: pd.DataFrame, groups: set[str], spec: TableSpec, set_values: Mapping[str, SetValue]
+) -> Block:
     rows = []
     for value in spec.rows.values:
         mine = group[group[spec.rows.key] == value]
@@ -307,29 +312,36 @@ def _block(name: str, group: pd.DataFrame, groups: set[str], spec: TableSpec) ->
                 ),
                 {},
             )
-            shown = _paper_numbers(numbers, name, groups)
-            cells.append(_cell(mine, metric.name, spec.cluster_by, _paper_text(shown, spec, metric.unit)))
+            paper = _paper_text(_paper_numbers(numbers, name, groups), spec, metric.unit)
+            cells.append(_cell(mine, metric.name, spec.cluster_by, paper, set_values.get(metric.name)))
         rows.append(Row(_row_label(spec, value), tuple(cells)))
     return Block(name, _extent(group, spec), tuple(rows))
 
 
-def _cell(records: pd.DataFrame, column: str, cluster_by: str, paper: str = "") -> Cell:
-    finite = _finite(records, column)
-    clusters = records.loc[finite.index, cluster_by].tolist()
+def _cell(
+    records: pd.DataFrame, column: str, cluster_by: str, paper: str = "", set_value: SetValue | None = None
+) -> Cell:
+    present = _present(records, column)
+    clusters = records.loc[present.index, cluster_by].tolist()
     return Cell(
-        estimate=statistics.clustered_mean(finite.to_numpy(), clusters),
+        estimate=statistics.clustered_mean(present.to_numpy(), clusters)
+        if set_value is None or present.empty
+        else statistics.set_estimate(set_value, np.stack(present.tolist()), clusters),
         failures=int(records["status"].eq("failed").sum()),
-        unevaluated=_n_ok(records) - len(finite),
+        unevaluated=_n_ok(records) - len(present),
         paper=paper,
     )
 
 
 def _compare(
-    groups: Sequence[tuple[str, pd.DataFrame]], group_names: set[str], spec: TableSpec
+    groups: Sequence[tuple[str, pd.DataFrame]],
+    group_names: set[str],
+    spec: TableSpec,
+    set_values: Mapping[str, SetValue],
 ) -> tuple[Comparison, ...]:
     """All declared comparisons in the groups they are declared for: one Holm family."""
     family = [
-        (name, declared, _pairs(group, declared, spec))
+        (name, declared, _pairs(group, declared, spec, set_values.get(declared.metric)))
         for name, group in groups
         for declared in spec.comparisons
         if declared.by_group or name == ALL
@@ -370,10 +382,12 @@ def _compare(
     return tuple(comparisons)
 
 
-def _pairs(group: pd.DataFrame, declared: ComparisonSpec, spec: TableSpec) -> statistics.Pairs:
+def _pairs(
+    group: pd.DataFrame, declared: ComparisonSpec, spec: TableSpec, set_value: SetValue | None
+) -> statistics.Pairs:
     values = group if declared.metric in group.columns else group.assign(**{declared.metric: float("nan")})
     sides = [values[values[spec.rows.key] == value] for value in (declared.row, declared.against)]
-    return statistics.pair(sides[0], sides[1], declared.metric, spec.cluster_by)
+    return statistics.pair(sides[0], sides[1], declared.metric, spec.cluster_by, set_value)
 
 
 def _verdict(
@@ -449,7 +463,12 @@ def _warning(labels: Mapping[str, str], spec: TableSpec) -> str:
     return ""
 
 
-def _notes(spec: TableSpec, reservations: Mapping[str, str], n_comparisons: int) -> tuple[str, ...]:
+def _notes(
+    spec: TableSpec,
+    reservations: Mapping[str, str],
+    n_comparisons: int,
+    set_values: Mapping[str, SetValue],
+) -> tuple[str, ...]:
     unit = spec.cluster_by
     values = (
         f"Values: mean over {unit}s of the {unit} means, with a 95 % t interval over {unit}s. An interval is "
@@ -457,6 +476,13 @@ def _notes(spec: TableSpec, reservations: Mapping[str, str], n_comparisons: int)
         "listed, never counted."
     )
     notes = [values]
+    of_sets = [metric.label for metric in spec.metrics if metric.name in set_values]
+    if of_sets:
+        notes.append(
+            f"{', '.join(of_sets)}: one value of all samples of a cell together; the interval is a t interval over "
+            f"jackknife pseudo-values, leaving out {unit}s in at most {statistics.GROUPS} groups, with the reference "
+            "images held fixed. Comparisons use the same pseudo-values."
+        )
     if n_comparisons:
         notes.append(
             f"Comparisons: paired on shared (case, seed), paired t test on {unit} means; relative changes "
@@ -480,12 +506,12 @@ def _extent(group: pd.DataFrame, spec: TableSpec) -> str:
     return ", ".join(f"{count} {unit}{'' if count == 1 else 's'}" for unit, count in counts.items())
 
 
-def _finite(records: pd.DataFrame, column: str) -> pd.Series[float]:
-    """Finite values of the samples that succeeded; none where the column does not exist."""
+def _present(records: pd.DataFrame, column: str) -> pd.Series:
+    """Finite values, or features, of the samples that succeeded; none where the column does not exist."""
     if column not in records.columns:
         return pd.Series(dtype="float64")
-    values = records.loc[records["status"] == "ok", column].astype("float64")
-    return values[values.abs() < float("inf")]
+    values = records.loc[records["status"] == "ok", column]
+    return values[statistics.is_present(values)]
 
 
 def _n_ok(records: pd.DataFrame) -> int:

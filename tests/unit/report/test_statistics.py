@@ -10,8 +10,10 @@ from numpy.testing import assert_allclose
 from scipy import stats
 
 from guidebench.report.statistics import (
+    GROUPS,
     NO_SPREAD,
     ONE_CLUSTER,
+    TOO_FEW,
     UNBOUNDED,
     ZERO_DENOMINATOR,
     Pairs,
@@ -20,7 +22,9 @@ from guidebench.report.statistics import (
     pair,
     paired_difference,
     paired_p_value,
+    pseudo_values,
     relative_change,
+    set_estimate,
 )
 
 
@@ -193,3 +197,76 @@ def test_holm_adjusted_intervals_exclude_zero_exactly_when_holm_rejects() -> Non
             for change in (relative_change, paired_difference):
                 low, high = change(pairs, 1 - step.alpha).interval or (0.0, 0.0)
                 assert (low > 0 or high < 0) == step.reject
+
+
+# -- metrics of whole sets ---------------------------------------------------------------------------------------------
+
+
+def mean_of(features: np.ndarray) -> float:
+    return float(features.mean()) if len(features) else float("nan")
+
+
+def test_the_mean_as_a_metric_of_sets_is_the_clustered_mean() -> None:
+    values = np.random.default_rng(0).normal(size=24)
+    prompts = [f"p{i % 8}" for i in range(24)]
+    assert_allclose(
+        np.sort(pseudo_values(mean_of, values[:, None], prompts)),
+        np.sort(pd.Series(values).groupby(prompts).mean()),
+    )
+    by_sets, by_means = set_estimate(mean_of, values[:, None], prompts), clustered_mean(values, prompts)
+    assert_allclose([by_sets.value, *by_sets.interval], [by_means.value, *by_means.interval])  # type: ignore[misc]
+    assert (by_sets.n, by_sets.n_clusters) == (24, 8)
+
+
+def test_many_prompts_are_dealt_to_groups_without_a_change_of_scale() -> None:
+    values = np.random.default_rng(1).normal(size=(3000, 1))
+    prompts = [f"{i:04d}" for i in range(3000)]
+    pseudo = pseudo_values(mean_of, values, prompts)
+    assert len(pseudo) == GROUPS
+    assert_allclose(pseudo.mean(), values.mean())
+    assert_allclose(
+        stats.sem(pseudo), stats.sem(values[:, 0]), rtol=0.4
+    )  # an estimate with 29 degrees of freedom
+    assert set_estimate(mean_of, values, prompts).n_clusters == 3000
+
+
+def test_a_curved_metric_keeps_its_plain_value_and_the_delta_methods_error() -> None:
+    rng = np.random.default_rng(2)
+    features = rng.normal(3.0, 1.0, size=(400, 1))
+    estimate = set_estimate(lambda rows: float(rows.mean() ** 2), features, list(range(400)))
+    assert estimate.value == pytest.approx(features.mean() ** 2, abs=1e-12)
+    low, high = estimate.interval or (0.0, 0.0)
+    error = 2 * features.mean() * stats.sem(features[:, 0])
+    assert_allclose((high - low) / 2, stats.t.ppf(0.975, GROUPS - 1) * error, rtol=0.4)
+
+
+def test_too_few_samples_are_told() -> None:
+    def spread(features: np.ndarray) -> float:
+        return float(features.std(ddof=1)) if len(features) > 1 else float("nan")
+
+    assert set_estimate(spread, np.ones((1, 1)), ["a"]).no_interval == TOO_FEW
+    two = set_estimate(spread, np.array([[0.0], [2.0]]), ["a", "b"])
+    assert (two.value, two.interval, two.no_interval) == (pytest.approx(2**0.5), None, TOO_FEW)
+    one = set_estimate(spread, np.array([[0.0], [2.0]]), ["a", "a"])
+    assert (one.interval, one.no_interval) == (None, ONE_CLUSTER)
+    assert set_estimate(spread, np.zeros((0, 1)), []).value is None
+
+
+def test_sets_are_paired_on_what_both_sides_have() -> None:
+    rng = np.random.default_rng(4)
+    keys = [
+        {"case_id": f"c{i}", "prompt": f"p{i}", "seed": s, "status": "ok"} for i in range(5) for s in (0, 1)
+    ]
+    rows = rng.normal(size=(2, 10, 3))
+    treatment, control = (pd.DataFrame(keys).assign(fid=[*side]) for side in rows)
+    control.at[3, "status"] = "failed"
+    treatment.at[7, "fid"] = np.nan
+    pairs = pair(
+        treatment, control.iloc[:-1], "fid", value=lambda features: float((features**2).sum(1).mean())
+    )
+    kept = [0, 1, 2, 4, 5, 6, 8]
+    assert (pairs.n, pairs.n_dropped, pairs.n_unmatched) == (7, 2, 1)
+    assert_allclose(pairs.treatment.mean(), (rows[0][kept] ** 2).sum(1).mean())
+    assert_allclose(pairs.control.mean(), (rows[1][kept] ** 2).sum(1).mean())
+    few = pair(treatment, control, "fid", value=lambda features: float("nan"))
+    assert paired_difference(few).value is None and paired_p_value(few) is None

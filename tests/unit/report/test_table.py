@@ -209,3 +209,33 @@ def test_a_comparison_over_all_cases_only_leaves_the_holm_family_smaller(
     assert smaller.headline.p_value == table.headline.p_value
     assert smaller.headline.p_adjusted is not None and table.headline.p_adjusted is not None
     assert smaller.headline.p_adjusted <= table.headline.p_adjusted
+
+
+def test_a_metric_of_sets_has_one_value_per_row_of_all_its_samples(
+    records: pd.DataFrame, document: dict[str, Any], labels: dict[str, str]
+) -> None:
+    rng = np.random.default_rng(5)
+    features = pd.Series([row if row[0] < 1.5 else np.nan for row in rng.normal(size=(len(records), 2))])
+    records = records.assign(energy=features.where(records["status"] == "ok"))
+    document["metrics"]["energy"] = {"higher_is_better": False}
+    document["comparisons"] = [
+        {"metric": "energy", "row": "doodl", "against": "none", "kind": "difference", "by_group": False}
+    ]
+    values = {"energy": lambda rows: float((rows**2).sum(1).mean())}
+    table = build_table(records, parse_spec(document), labels, set_values=values)
+    mine = records[(records["method"] == "none") & (records["category"] == "colors")]
+    cell, present = table.blocks[1].rows[0].cells[-1], mine["energy"].dropna()
+    assert (cell.estimate.n, cell.unevaluated) == (
+        len(present),
+        len(mine) - len(present),
+    ) and cell.unevaluated
+    assert cell.estimate.value == pytest.approx((np.stack(present.tolist()) ** 2).sum(1).mean())
+    assert cell.estimate.interval is not None and cell.estimate.n_clusters == 5
+    assert table.comparisons[0].p_value is not None and table.comparisons[0].dropped
+    assert any(note.startswith("energy: one value of all samples") for note in table.notes)
+    assert all(
+        render_with(table)
+        == render_with(build_table(shuffled, parse_spec(document), labels, set_values=values))
+        for render_with in (render.to_markdown, render.to_csv, render.to_latex, render.to_html)
+        for shuffled in [records.sample(frac=1, random_state=0)]
+    )
