@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models import weights
@@ -29,7 +29,7 @@ class _Network(NamedTuple):
     """What one set of hyper-parameters loads."""
 
     module: nn.Module
-    tokenizer: Callable[[list[str]], Tensor]
+    tokenizer: Callable[..., Tensor]
     size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -138,17 +138,24 @@ class CLIP:
         embeddings = network.module.encode_image(pixels.to(_PRECISIONS[self.precision]))  # type: ignore[operator]
         return normalize(embeddings.to(self._output_dtype), dim=-1)
 
-    @torch.no_grad()
     def encode_text(self, texts: Sequence[str], device: torch.device | str = "cpu") -> Tensor:
-        """Embeds texts, without gradient.
+        """Embeds texts, without gradient: unit vectors (n, d); see `text_features`."""
+        return normalize(self.text_features(texts, device), dim=-1)
+
+    @torch.no_grad()
+    def text_features(
+        self, texts: Sequence[str], device: torch.device | str = "cpu", max_tokens: int | None = None
+    ) -> Tensor:
+        """Embeddings of texts before they are normalised, without gradient.
 
         Args:
             texts: n texts; longer ones are truncated to the network's context length, words outside a word-level
                 vocabulary are warned of.
             device: where the network runs.
+            max_tokens: truncate to so many tokens, the start's and the end's included, and fill up with zeros.
 
         Returns:
-            Unit vectors (n, d).
+            (n, d).
 
         Raises:
             WeightsError: the weights are missing, damaged, or do not fit the architecture.
@@ -158,9 +165,12 @@ class CLIP:
         if self.directory is not None:
             words = network.tokenizer.tokenizer  # type: ignore[attr-defined]
             warn_of_unknown_words(words, texts, self.network_id, words.name_or_path)
-        tokens = network.tokenizer(list(texts)).to(device)
-        embeddings = network.module.encode_text(tokens)  # type: ignore[operator]
-        return normalize(embeddings.to(self._output_dtype), dim=-1)
+        tokens = network.tokenizer(list(texts))
+        if max_tokens is not None:
+            short = network.tokenizer(list(texts), context_length=max_tokens)
+            tokens = pad(short, (0, tokens.shape[1] - max_tokens))
+        features = network.module.encode_text(tokens.to(device))  # type: ignore[operator]
+        return features.to(self._output_dtype)
 
     @property
     def _output_dtype(self) -> torch.dtype:
