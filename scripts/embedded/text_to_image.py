@@ -113,7 +113,7 @@ def train_unet(name: str, config: DictConfig) -> None:
             size = stage.batch_size
             rows = mixture.rows(size, generator)
             means, stds = (
-                torch.cat([part[which][r] for part, r in zip(latents, rows, strict=True)]).float()
+                torch.cat([part[which][r].float() for part, r in zip(latents, rows, strict=True)])
                 for which in ("mean", "std")
             )
             caption = torch.randint(CAPTIONS, (size,), generator=generator).split([len(r) for r in rows])
