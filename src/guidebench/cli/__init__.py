@@ -7,4 +7,5 @@ COMMANDS = {
     "plan": "dry run of a table or job: what is stored, network evaluations, estimated time and memory",
     "gallery": "one static HTML page of a table's images, side by side",
     "gradients": "compare the ways to differentiate through a sampling chain",
+    "zoo": "measure the embedded suite's networks and hold them against their bars",
 }

@@ -1,6 +1,5 @@
 """Spherical CLIP distance between an image and its prompt."""
 
-import logging
 from collections.abc import Sequence
 from typing import Literal
 
@@ -10,11 +9,10 @@ from torch import Tensor
 from guidebench.diffusion.random import AUGMENTATION, RandomStreams
 from guidebench.errors import ConfigError
 from guidebench.losses.base import Loss, Objective
-from guidebench.losses.cutouts import make_cutouts
+from guidebench.losses.cutouts import Crops
 from guidebench.models.clip import CLIP
 from guidebench.problems import Problem, TextToImage, of_kind
 
-_log = logging.getLogger(__name__)
 _VARIANTS: dict[str, Literal["mean", "min"]] = {"paper": "mean", "official": "min"}
 
 
@@ -78,15 +76,10 @@ class ClipText(Loss):
         variant: Literal["paper", "official"] = "paper",
     ) -> None:
         reduction = _VARIANTS[variant] if reduction is None else reduction
-        if n_crops < 0:
-            raise ConfigError(f"loss.n_crops={n_crops}; allowed: 0 (the whole image) or more.")
-        if cut_power <= 0:
-            raise ConfigError(f"loss.cut_power={cut_power}; allowed: above 0.")
         if reduction not in ("min", "mean"):
             raise ConfigError(f"loss.reduction={reduction!r}; allowed: 'min', 'mean'.")
-        self.clip, self.n_crops, self.cut_power = clip, n_crops, cut_power
-        self.reduction, self.scale, self.clamp = reduction, scale, clamp
-        self._warned = False
+        self._crops = Crops(n_crops, cut_power, "clip_text")
+        self.clip, self.reduction, self.scale, self.clamp = clip, reduction, scale, clamp
 
     @property
     def networks(self) -> tuple[str, ...]:
@@ -106,27 +99,9 @@ class ClipText(Loss):
         def objective(images: Tensor) -> Tensor:
             if self.clamp:
                 images = images.clamp(0, 1)
-            crops = self._crops(images, generators)
+            crops = self._crops(images, self.clip.image_size, generators)
             embeddings = self.clip.encode_image(crops.flatten(0, 1)).reshape(*crops.shape[:2], -1)
             distances = spherical_distance(embeddings, texts[:, None])
             return self.scale * (distances.amin(1) if self.reduction == "min" else distances.mean(1))
 
         return objective
-
-    def _crops(self, images: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """(b, n, 3, H, W): n = 1 where there is nothing to crop."""
-        if self.n_crops == 0:
-            return images[:, None]
-        side, cut_size = min(images.shape[-2:]), self.clip.image_size
-        if side <= cut_size:
-            if not self._warned:
-                _log.warning(
-                    "loss=clip_text: n_crops=%d has no effect, images of side %d leave nothing to crop for a "
-                    "CLIP of size %d; the whole image is used once.",
-                    self.n_crops,
-                    side,
-                    cut_size,
-                )
-                self._warned = True
-            return images[:, None]
-        return make_cutouts(images, cut_size, self.n_crops, self.cut_power, generators)

@@ -1,10 +1,15 @@
 """Random square cutouts: the multi-crop augmentation in front of a CLIP loss."""
 
+import logging
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
+
+from guidebench.errors import ConfigError
+
+_log = logging.getLogger(__name__)
 
 
 def cutout_sizes(draws: Tensor, side: int, cut_size: int, cut_power: float) -> Tensor:
@@ -57,3 +62,40 @@ def make_cutouts(
         cuts = [adaptive_avg_pool2d(image[:, y : y + s, x : x + s], cut_size) for s, y, x in corners]
         rows.append(torch.stack(cuts))
     return torch.stack(rows)
+
+
+class Crops:
+    """What a loss shows its CLIP of each image: random cutouts, or the whole image.
+
+    Args:
+        n_crops: cutouts per image; 0 shows the whole image.
+        cut_power: see `cutout_sizes`; above 0.
+        loss: name of the loss, for messages.
+    """
+
+    def __init__(self, n_crops: int, cut_power: float, loss: str) -> None:
+        if n_crops < 0:
+            raise ConfigError(f"loss.n_crops={n_crops}; allowed: 0 (the whole image) or more.")
+        if cut_power <= 0:
+            raise ConfigError(f"loss.cut_power={cut_power}; allowed: above 0.")
+        self.n_crops, self.cut_power = n_crops, cut_power
+        self._loss, self._warned = loss, False
+
+    def __call__(self, images: Tensor, cut_size: int, generators: Sequence[torch.Generator]) -> Tensor:
+        """(b, n, 3, h, w) of images (b, 3, H, W); the whole image once where there is nothing to crop."""
+        if self.n_crops == 0:
+            return images[:, None]
+        side = min(images.shape[-2:])
+        if side <= cut_size:
+            if not self._warned:
+                _log.warning(
+                    "loss=%s: n_crops=%d has no effect, images of side %d leave nothing to crop for a CLIP of size "
+                    "%d; the whole image is used once.",
+                    self._loss,
+                    self.n_crops,
+                    side,
+                    cut_size,
+                )
+                self._warned = True
+            return images[:, None]
+        return make_cutouts(images, cut_size, self.n_crops, self.cut_power, generators)

@@ -114,7 +114,7 @@ def to_csv(table: Table) -> str:
                         "failures": cell.failures,
                         "unevaluated": cell.unevaluated,
                         "paper": cell.paper,
-                        "verdict": "" if cell.estimate.value is not None else MISSING,
+                        "verdict": cell.verdict if cell.estimate.value is not None else MISSING,
                     }
                 )
     for entry in table.comparisons:
@@ -280,7 +280,7 @@ def _row_parts(table: Table, row: Row) -> list[tuple[str, str, str, str]]:
 
 
 def _parts(cell: Cell, decimals: int) -> tuple[str, str, str, str]:
-    """Value, interval, counts and the paper's number of one cell."""
+    """Value, interval, counts, and the paper's number or the verdict of one cell."""
     estimate = cell.estimate
     counts = [f"n={estimate.n}"]
     counts += [f"{cell.failures} failed"] if cell.failures else []
@@ -289,7 +289,7 @@ def _parts(cell: Cell, decimals: int) -> tuple[str, str, str, str]:
         format_number(estimate.value, decimals),
         _format_interval(estimate.interval, decimals, False, estimate.no_interval),
         ", ".join(counts),
-        f"paper: {cell.paper}" if cell.paper else "",
+        f"paper: {cell.paper}" if cell.paper else cell.verdict,
     )
 
 

@@ -43,12 +43,14 @@ class Cell:
         failures: samples that failed and so are not counted.
         unevaluated: samples that succeeded but have no value of this metric.
         paper: the paper's number, in words, or empty.
+        verdict: where there is no paper: what the value is held against and whether it meets it, in words, or empty.
     """
 
     estimate: Estimate
     failures: int
     unevaluated: int
     paper: str = ""
+    verdict: str = ""
 
 
 @dataclass(frozen=True)

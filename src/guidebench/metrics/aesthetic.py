@@ -1,0 +1,47 @@
+"""Aesthetic score by a head that did not guide."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from guidebench.metrics.base import Metric
+from guidebench.models.aesthetic import AestheticHead
+from guidebench.problems import Problem
+
+
+class AestheticScore(Metric):
+    """The head's score of the whole image, about 1 to 10, not clipped.
+
+    Args:
+        head: predicts the score; its CLIP must not be the one that guided.
+
+    Cost: one forward of CLIP's image tower per image.
+
+    References: LAION's aesthetic predictor, as in DOODL, Sec. 5.3 and App. A.
+
+    Differs from the paper: DOODL's studies of appeal ask people.
+    """
+
+    paper: str = "DOODL, Sec. 5.3"
+    higher_is_better: bool = True
+    unit: str = ""
+
+    def __init__(self, head: AestheticHead) -> None:
+        self.head = head
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return self.head.networks
+
+    def fingerprint(self) -> str:
+        return self.head.fingerprint()
+
+    @property
+    def protocol(self) -> str:
+        clip, head = self.head.networks
+        return f"linear score of the whole image; {head} on normalised embeddings of {clip}"
+
+    @torch.no_grad()
+    def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
+        return self.head.score(images)

@@ -1,0 +1,1 @@
+"""What the shipped networks can do, measured on pictures and prompts that they were not trained on."""

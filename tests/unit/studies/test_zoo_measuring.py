@@ -1,0 +1,199 @@
+"""The zoo's measurements with networks whose answers are known."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from guidebench.data.worlds import WORLDS
+from guidebench.data.worlds.scenes_judge import Requirement
+from guidebench.data.worlds.world import Caption
+from guidebench.pixels import to_tensor
+from guidebench.studies.zoo import drawing, reading
+from guidebench.studies.zoo.estimates import Bar
+from guidebench.studies.zoo.pictures import Pictures, averaged, held_out, in_turn
+
+
+def caption(text: str, *facts: str) -> Caption:
+    return Caption(tuple(text.split()), frozenset(facts))
+
+
+class OneHotCLIP:
+    """Embeds picture k, all of grey level k, and the text "k" as unit vector k; `confused` texts as vector 0."""
+
+    def __init__(self, confused: set[int]) -> None:
+        self.confused = confused
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        return torch.eye(100)[(images[:, 0, 0, 0] * 255).round().long()]
+
+    def encode_text(self, texts: list[str]) -> Tensor:
+        numbers = [int(text) for text in texts]
+        return torch.eye(100)[[0 if number in self.confused else number for number in numbers]]
+
+
+class ChannelClassifier:
+    """Logits are the mean channels: red, green, blue."""
+
+    classes = ("red", "green", "blue")
+
+    def logits(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3)) - 0.5
+
+
+def plain(*colors: tuple[int, int, int]) -> np.ndarray:
+    return np.stack([np.full((8, 8, 3), color, np.uint8) for color in colors])
+
+
+def test_groups_hold_captions_of_different_meaning_whatever_their_words() -> None:
+    said = [
+        caption("a cat", "cat"),
+        caption("the cat", "cat"),
+        caption("a dog", "dog"),
+        caption("a fox", "fox"),
+    ]
+    assert reading.groups_of_different([*said, *said], 2) == [[0, 2], [3, 4], [5, 6]]
+    assert reading.groups_of_different(said, 4) == []
+    assert reading.groups_of_different(said, 3) == [[0, 2, 3]]
+
+
+def test_ranking_finds_exactly_the_confused_captions() -> None:
+    numbers = range(1, 100)
+    pictures = Pictures(
+        plain(*((i, i, i) for i in numbers)),
+        tuple(caption(str(i), str(i)) for i in numbers),
+        tuple(frozenset({str(i)}) for i in numbers),
+    )
+    clip: Any = OneHotCLIP({3, 50})
+    groups = [list(range(50)), list(range(50, 99))]
+    right = reading.ranked_first(clip, pictures, groups)
+    assert right.shape == (99,)
+    assert [numbers[i] for i in np.flatnonzero(~right)] == [3, 50]
+
+
+def test_classifiers_are_held_against_the_facts() -> None:
+    images = plain((200, 0, 0), (0, 200, 0), (0, 0, 200), (200, 200, 0))
+    facts = [{"red", "round"}, {"red"}, {"blue"}, {"red", "green"}]
+    pictures = Pictures(images, (caption("x"),) * 4, tuple(frozenset(f) for f in facts))
+    network: Any = ChannelClassifier()
+    assert reading.named(network, images) == ["red", "green", "blue", "red"]
+    assert reading.read_right(network, pictures, False).tolist() == [True, False, True, True]
+    right = reading.read_right(network, pictures, True)
+    assert right.shape == (4, 3)
+    assert right.tolist() == [[True] * 3, [False, False, True], [True] * 3, [True] * 3]
+
+
+def test_prompts_ask_what_they_are_named_for() -> None:
+    asked = {kind.name: kind for kind in drawing.prompts(30)}
+    words = {word for world in WORLDS.values() for word in world.vocabulary}
+    for kind in asked.values():
+        assert len(kind.prompts) == len(kind.wanted) == 30
+        known = {word for prompt in kind.prompts for word in prompt.split()} <= words
+        assert known == (kind.name != "birds, unnamed species by name")
+        assert kind.judge == "rules" or set(kind.wanted) <= set(WORLDS[kind.judge].classes)
+    room = Bar(at_least=20, at_most=80)
+    counts = {"one object": 1, "two objects": 2, "two objects in a relation": 2}
+    for name, count in counts.items():
+        for prompt in asked[f"scenes, {name}"].prompts:
+            requirement = Requirement.from_prompt(prompt)
+            assert [group.count for group in requirement.groups] == [1] * count
+            assert bool(requirement.relations) == ("relation" in name)
+        assert asked[f"scenes, {name}"].bar == (Bar(at_least=85) if count == 1 else room)
+    numbers = [
+        Requirement.from_prompt(p).groups[0].count for p in asked["scenes, two to four of a kind"].prompts
+    ]
+    assert set(numbers) == {2, 3, 4}
+    assert asked["birds, unnamed species by name"].bar == Bar(at_most=15)
+    assert not set(asked["birds, named species"].wanted) & set(asked["birds, unnamed species by name"].wanted)
+    assert drawing.prompts(30) == drawing.prompts(30)
+
+
+def test_held_out_prompts_name_combinations_that_no_picture_shows() -> None:
+    shown = {
+        fact for i in range(200) for fact in WORLDS["scenes"].shown(WORLDS["scenes"].picture("train", i))
+    }
+    for kind in drawing.prompts(14):
+        groups = [Requirement.from_prompt(p).groups[0] for p in kind.prompts] if kind.judge == "rules" else []
+        pairs = {f"{g.color} {g.shape}" for g in groups}
+        if "held-out" in kind.name:
+            assert len(pairs) == 7 and not pairs & shown
+
+
+def test_judges_accept_drawn_answers_and_refuse_others() -> None:
+    world = WORLDS["scenes"]
+    pictures = [world.picture("test", i) for i in range(12)]
+    images = np.stack([world.render(picture) for picture in pictures])
+    prompts = [world.describe(p, world.rng("validation", i)).text for i, p in enumerate(pictures)]
+    assert drawing.by_rules(images, prompts).mean() > 0.9
+    assert drawing.by_rules(images[::-1], prompts).mean() < 0.3
+    network: Any = ChannelClassifier()
+    judged = drawing.by_classifier(network)(plain((9, 0, 0), (0, 9, 0)), ["red", "blue"])
+    assert judged.tolist() == [True, False]
+
+
+def test_psnr_in_closed_form_and_on_the_pictures_as_stored() -> None:
+    images = plain((100, 100, 100), (0, 0, 0))
+    others = plain((110, 110, 110), (0, 0, 30))
+    expected = [20 * np.log10(255 / 10), 20 * np.log10(255 / np.sqrt(30**2 / 3))]
+    np.testing.assert_allclose(drawing.psnr(images, others), expected)
+
+
+def test_rebuilding_encodes_and_decodes_and_rounds() -> None:
+    class Halving:
+        device = "cpu"
+
+        def encode(self, images: Tensor) -> Tensor:
+            return images / 2
+
+        def decode(self, x0: Tensor) -> Tensor:
+            return x0 * 2 + 10 / 255
+
+    model: Any = Halving()
+    images = plain((100, 0, 255)).repeat(30, axis=0)
+    np.testing.assert_array_equal(drawing.rebuilt(model, images), plain((110, 10, 255)).repeat(30, axis=0))
+
+
+def test_distance_takes_features_of_both_sides_in_order() -> None:
+    metric: Any = SimpleNamespace(
+        features=lambda images: images.mean(dim=(2, 3)),
+        value=lambda features, reference: float((features.mean(0) - reference.mean(0))[0]),
+    )
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
+    number = drawing.distance(metric, images, images[::-1].copy())
+    assert number.value == pytest.approx(0, abs=1e-9)
+    brighter = np.minimum(images.astype(int) + 51, 255).astype(np.uint8)
+    expected = (brighter.astype(float) - images)[..., 0].mean() / 255
+    assert drawing.distance(metric, brighter, images).value == pytest.approx(expected, rel=1e-5)
+
+
+def test_held_out_pictures_are_of_the_test_split_and_portraits_of_every_class() -> None:
+    world = WORLDS["animals"]
+    pictures = held_out(world, 2, start=3)
+    np.testing.assert_array_equal(pictures.images[1], world.render(world.picture("test", 4)))
+    assert all(c.facts <= shown for c, shown in zip(pictures.captions, pictures.shown, strict=True))
+    portraits = held_out(world, len(world.classes), portraits=True)
+    assert [c in shown for c, shown in zip(world.classes, portraits.shown, strict=True)] == [True] * 9
+
+
+def test_pictures_in_turn_and_averaged() -> None:
+    parts = [
+        Pictures(
+            plain((k, k, k), (k + 1, 0, 0)),
+            (caption(f"{k}"), caption(f"{k + 1}")),
+            (frozenset({f"{k}"}), frozenset({f"{k + 1}"})),
+        )
+        for k in (10, 20)
+    ]
+    mixed = in_turn(parts)
+    assert mixed.images[:, 0, 0, 0].tolist() == [10, 20, 11, 21]
+    assert [c.text for c in mixed.captions] == ["10", "20", "11", "21"]
+    assert [set(s) for s in mixed.shown] == [{"10"}, {"20"}, {"11"}, {"21"}]
+    ramp = np.arange(8 * 8 * 3, dtype=np.uint8).reshape(1, 8, 8, 3)
+    small = averaged(Pictures(ramp, (caption("x"),), (frozenset(),)), 4).images
+    expected = torch.nn.functional.avg_pool2d(to_tensor(ramp) * 255, 2).permute(0, 2, 3, 1).round()
+    np.testing.assert_allclose(small, expected.numpy(), atol=1)
+    assert small.shape == (1, 4, 4, 3)
