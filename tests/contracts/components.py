@@ -2,7 +2,7 @@
 
 import pytest
 
-from guidebench.problems import Problem, TextToImage
+from guidebench.problems import MotionControl, Problem, TextToImage
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, shipped
 
@@ -56,6 +56,10 @@ def problems(handles: tuple[str, ...]) -> list[Problem]:
         "TextToImage": [
             TextToImage(f"case-{i}", seed, prompt, "contract")
             for i, (seed, prompt) in enumerate(zip((0, 1, 0, 2), PROMPTS, strict=True))
+        ],
+        "MotionControl": [
+            MotionControl(f"case-{i}", seed, "a person walks", ((x, 4.0),), (x, -2.0))
+            for i, (seed, x) in enumerate(zip((0, 1, 0, 2), (-1.0, 0.0, 1.0, 2.0), strict=True))
         ],
     }
     for kind in handles:

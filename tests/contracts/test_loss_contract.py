@@ -15,8 +15,12 @@ def loss(name: str, clip_directories: dict[str, str]) -> Loss:
 
 
 @pytest.fixture
-def images() -> Tensor:
-    return 0.2 + 0.6 * torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+def images(loss: Loss) -> Tensor:
+    """Samples of the kind that the loss takes."""
+    generator = torch.Generator().manual_seed(0)
+    if "MotionControl" in loss.handles:
+        return 0.1 * torch.randn(4, 12, 3, generator=generator).cumsum(1)
+    return 0.2 + 0.6 * torch.rand(4, 3, 64, 64, generator=generator)
 
 
 def evaluate(loss: Loss, images: Tensor, rows: slice = slice(None)) -> Tensor:
@@ -41,7 +45,7 @@ def test_the_gradient_of_a_row_stays_in_it_and_leads_down(loss: Loss, images: Te
     (gradient,) = torch.autograd.grad(value[2], leaf, retain_graph=True)
     assert gradient[2].abs().sum() > 0 and gradient[[0, 1, 3]].abs().sum() == 0
     (gradient,) = torch.autograd.grad(value.sum(), leaf)
-    step = 0.02 * gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+    step = 0.02 * gradient / gradient.flatten(1).norm(dim=1).view(-1, *[1] * (gradient.ndim - 1))
     assert (evaluate(loss, images - step) < value).all()
     assert (evaluate(loss, images + step) > value).all()
 
