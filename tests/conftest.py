@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from guidebench.models.latent_diffusion import LatentDiffusion
-from tiny_models import ARCHITECTURE, make_clip_directory
+from tiny_models import ARCHITECTURE, make_classifier_directory, make_clip_directory, make_head_directory
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,6 +38,27 @@ def clip_directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]
     return {
         name: str(make_clip_directory(tmp_path_factory.mktemp(name), seed=seed))
         for seed, name in enumerate(("guide", "score"))
+    }
+
+
+@pytest.fixture(scope="session")
+def classifier_directories(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Tiny classifiers of cat, dog, tiger and lion with different random weights: `guide`, `judge` and `features`."""
+    families = {"guide": "vgg", "judge": "resnet", "features": "resnet"}
+    return {
+        name: str(make_classifier_directory(tmp_path_factory.mktemp(name), family, seed=seed))
+        for seed, (name, family) in enumerate(families.items())
+    }
+
+
+@pytest.fixture(scope="session")
+def head_directories(
+    clip_directories: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Tiny aesthetic heads of these CLIPs: `guide` and `score`."""
+    return {
+        name: str(make_head_directory(tmp_path_factory.mktemp(f"head_{name}"), clip, seed=seed))
+        for seed, (name, clip) in enumerate(clip_directories.items())
     }
 
 

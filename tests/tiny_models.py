@@ -46,6 +46,43 @@ ARCHITECTURE: dict[str, Any] = {
 """Of `LatentDiffusion`: latents 4 x 8 x 8, images 3 x 32 x 32."""
 
 
+CLASSES = ("cat", "dog", "tiger", "lion")
+
+
+def make_classifier_directory(
+    path: Path,
+    architecture: str = "resnet",
+    classes: tuple[str, ...] = CLASSES,
+    seed: int = 0,
+    multilabel: bool = False,
+) -> Path:
+    """A tiny classifier of 16 x 16 images with random weights in the embedded suite's layout: 6 features."""
+    from safetensors.torch import save_file
+
+    from guidebench.models.networks.small_classifiers import SmallResNet, SmallVGG
+
+    config = {
+        "architecture": architecture,
+        "widths": [4, 6],
+        "classes": list(classes),
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+        "image_size": 16,
+        "multilabel": multilabel,
+    }
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "config.json").write_text(json.dumps(config))
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        module = {"resnet": SmallResNet, "vgg": SmallVGG}[architecture]([4, 6], len(classes))
+        module.head.weight.data *= 5  # so that classes differ
+    save_file(
+        {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()},
+        path / "model.safetensors",
+    )
+    return path
+
+
 def make_clip_directory(path: Path, quick_gelu: bool = False, mean: float = 0.5, seed: int = 0) -> Path:
     """A tiny CLIP with random weights in open_clip's directory layout."""
     import open_clip
@@ -75,4 +112,14 @@ def make_clip_directory(path: Path, quick_gelu: bool = False, mean: float = 0.5,
         torch.manual_seed(seed)
         module = open_clip.create_model(f"local-dir:{path}", load_weights=False)
     save_file(module.state_dict(), path / "open_clip_model.safetensors")
+    return path
+
+
+def make_head_directory(path: Path, clip: str, seed: int = 0) -> Path:
+    """An aesthetic head with random weights, for a CLIP of `make_clip_directory`; its scores lie around 5."""
+    from safetensors.torch import save_file
+
+    (path / "config.json").write_text(json.dumps({"in_features": 12, "clip": clip}))
+    weight = 2 * torch.randn(1, 12, generator=torch.Generator().manual_seed(seed))
+    save_file({"weight": weight, "bias": torch.tensor([5.0])}, path / "model.safetensors")
     return path

@@ -1,13 +1,20 @@
 """Every component that conf/ declares: the contract tests are parametrised over these lists."""
 
-import pytest
+from functools import partial
 
-from guidebench.problems import MotionControl, Problem, TextToImage
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from guidebench.problems import ClassConditional, MotionControl, Picture, Problem, Restoration, TextToImage
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, shipped
+from tiny_models import CLASSES
 
 _OVERRIDE = {
     "clip": "clip@guide_clip={name}",
+    "aesthetic": "aesthetic@guide_aesthetic={name}",
+    "classifier": "classifier@judge_classifier={name}",
     "metric": "+metric@metrics.contract={name}",
 }
 _SUITE = {"model/sd14": "full", "model/sd15": "full", "dataset/drawbench/full": "full"}
@@ -57,6 +64,13 @@ def problems(handles: tuple[str, ...]) -> list[Problem]:
             TextToImage(f"case-{i}", seed, prompt, "contract")
             for i, (seed, prompt) in enumerate(zip((0, 1, 0, 2), PROMPTS, strict=True))
         ],
+        "ClassConditional": [
+            ClassConditional(f"case-{i}", seed, i, CLASSES[i]) for i, seed in enumerate((0, 1, 0, 2))
+        ],
+        "Restoration": [
+            Restoration(f"case-{i}", seed, i, CLASSES[i], Picture(f"noise-{i}", partial(_noise, i)))
+            for i, seed in enumerate((0, 1, 0, 2))
+        ],
         "MotionControl": [
             MotionControl(f"case-{i}", seed, "a person walks", ((x, 4.0),), (x, -2.0))
             for i, (seed, x) in enumerate(zip((0, 1, 0, 2), (-1.0, 0.0, 1.0, 2.0), strict=True))
@@ -66,3 +80,7 @@ def problems(handles: tuple[str, ...]) -> list[Problem]:
         if kind in examples:
             return examples[kind]
     raise KeyError(f"tests/contracts/components.py has no example of {handles}")
+
+
+def _noise(seed: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (64, 64, 3), np.uint8)

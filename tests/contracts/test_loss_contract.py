@@ -10,8 +10,19 @@ from guidebench.losses.base import Loss
 
 
 @pytest.fixture
-def loss(name: str, clip_directories: dict[str, str]) -> Loss:
-    return job(f"loss={name}", f"guide_clip.directory={clip_directories['guide']}").build("loss")
+def loss(
+    name: str,
+    clip_directories: dict[str, str],
+    head_directories: dict[str, str],
+    classifier_directories: dict[str, str],
+) -> Loss:
+    return job(
+        f"loss={name}",
+        f"guide_clip.directory={clip_directories['guide']}",
+        f"guide_aesthetic.clip.directory={clip_directories['guide']}",
+        f"guide_aesthetic.source={head_directories['guide']}",
+        f"guide_classifier.directory={classifier_directories['guide']}",
+    ).build("loss")
 
 
 @pytest.fixture

@@ -1,17 +1,42 @@
 """What every metric promises: discovered from conf/metric."""
 
+import numpy as np
 import pytest
 import torch
-from components import each, job, problems
+import yaml
+from components import choices, each, job, problems
 from torch import Tensor
 
-from guidebench.metrics.base import Metric
+from guidebench.metrics.base import Measure, Metric, SetMetric
+from guidebench.runner.build import component_class
+from guidebench.runner.compose import shipped
+
+_CLASSES = {
+    name: component_class(
+        yaml.safe_load((shipped("conf") / "metric" / f"{name}.yaml").read_text())["_target_"], name
+    )
+    for name in choices("metric")
+}
+each_single = pytest.mark.parametrize("name", [n for n, c in _CLASSES.items() if issubclass(c, Metric)])
+each_set = pytest.mark.parametrize("name", [n for n, c in _CLASSES.items() if issubclass(c, SetMetric)])
 
 
 @pytest.fixture
-def metric(name: str, clip_directories: dict[str, str]) -> Metric:
-    score = f"score_clip.directory={clip_directories['score']}"
-    return job(score, f"+metric@metrics.contract={name}").metrics()["contract"]
+def metric(
+    name: str,
+    clip_directories: dict[str, str],
+    head_directories: dict[str, str],
+    classifier_directories: dict[str, str],
+) -> Measure:
+    return job(
+        f"score_clip.directory={clip_directories['score']}",
+        f"score_aesthetic.clip.directory={clip_directories['score']}",
+        f"score_aesthetic.source={head_directories['score']}",
+        f"judge_classifier.directory={classifier_directories['judge']}",
+        f"features.directory={classifier_directories['features']}",
+        f"perceptual.network.directory={classifier_directories['features']}",
+        f"+metric@metrics.contract={name}",
+    ).metrics()["contract"]
 
 
 @pytest.fixture
@@ -19,9 +44,9 @@ def images() -> Tensor:
     return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-@each("metric")
+@each_single
 def test_one_finite_number_per_image_that_depends_on_it_alone(metric: Metric, images: Tensor) -> None:
-    some = problems(("TextToImage",))
+    some = problems(metric.handles or ("TextToImage",))
     before = images.clone()
     values = metric.evaluate(images.requires_grad_(), some)
     assert values.shape == (4,) and values.is_floating_point() and not values.requires_grad
@@ -32,16 +57,40 @@ def test_one_finite_number_per_image_that_depends_on_it_alone(metric: Metric, im
         torch.testing.assert_close(alone[0], values[row], atol=1e-3, rtol=1e-4)
 
 
+@each_set
+def test_one_row_of_features_per_image_that_depends_on_it_alone(metric: SetMetric, images: Tensor) -> None:
+    before = images.clone()
+    features = metric.features(images.requires_grad_())
+    assert features.ndim == 2 and len(features) == 4 and not features.requires_grad
+    assert features.isfinite().all() and (features[0] != features[1]).any()
+    assert torch.equal(images, before)
+    for row in range(4):
+        torch.testing.assert_close(
+            metric.features(images[row : row + 1])[0], features[row], atol=1e-4, rtol=1e-4
+        )
+
+
+@each_set
+def test_the_value_of_a_set_does_not_depend_on_its_order(metric: SetMetric) -> None:
+    features, reference = np.random.default_rng(0).dirichlet(np.ones(6), (2, 20))
+    value = metric.value(features, reference)
+    assert isinstance(value, float) and np.isfinite(value)
+    assert metric.value(features[::-1], reference) == pytest.approx(value, rel=1e-9)
+    assert metric.value(features[:10], reference) != value
+    assert np.isnan(metric.value(features[:0], reference))
+    assert isinstance(metric.caveat(20, 6), str)
+
+
 @each("metric")
-def test_declarations(metric: Metric) -> None:
+def test_declarations(metric: Measure) -> None:
     assert isinstance(metric.higher_is_better, bool)
-    assert isinstance(metric.unit, str) and metric.paper
+    assert isinstance(metric.unit, str) and metric.paper and metric.kind in ("image", "motion")
     assert metric.protocol and "\n" not in metric.protocol
     assert metric.fingerprint()
     assert all(isinstance(name, str) and name for name in metric.networks)
 
 
 @each("metric")
-def test_the_protocol_names_every_network(metric: Metric) -> None:
+def test_the_protocol_names_every_network(metric: Measure) -> None:
     for network in metric.networks:
         assert network in metric.protocol

@@ -13,7 +13,7 @@ from rich.table import Table
 import guidebench
 from guidebench.runner.compose import shipped
 from guidebench.runner.suggest import suggestion
-from guidebench.runner.sweeps import document, table_names
+from guidebench.runner.sweeps import layouts, table_names
 
 GROUPS = (
     "method",
@@ -22,6 +22,10 @@ GROUPS = (
     "sampler",
     "model",
     "clip",
+    "classifier",
+    "features",
+    "perceptual",
+    "reference",
     "dataset",
     "metric",
     "suite",
@@ -29,6 +33,9 @@ GROUPS = (
     "experiment",
     "logger",
 )
+
+_NETWORKS = ("guide_clip", "score_clip", "guide_classifier", "judge_classifier", "features", "perceptual")
+"""Top-level keys that losses and metrics take their networks from."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +90,7 @@ def tables() -> list[Entry]:
     """The tables that can be made."""
     found = []
     for name in table_names():
-        layout = document(name)["layout"]
+        layout = next(iter(layouts(name).values()))
         found.append(Entry(name, layout["title"], layout["paper"], "", layout["paper_setting"]))
     return found
 
@@ -137,8 +144,9 @@ def _weights(node: dict[str, Any]) -> str:
     if node.get("directory"):
         return f"ships: {node['directory']}"
     if node.get("pretrained"):
-        return f"open_clip: {node['architecture']}, {node['pretrained']}"
-    return ", ".join(name for name in ("guide_clip", "score_clip") if f"${{{name}}}" in node.values())
+        library = "torchvision" if "torchvision" in node["_target_"].lower() else "open_clip"
+        return f"{library}: {node['architecture']}, {node['pretrained']}"
+    return ", ".join(name for name in _NETWORKS if f"${{{name}}}" in node.values())
 
 
 def _rendered(kind: str, found: list[Entry]) -> Table:

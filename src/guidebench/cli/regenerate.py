@@ -66,7 +66,8 @@ def _metric_notes(experiment: Experiment, records: pd.DataFrame, spec: TableSpec
     for name, metric in experiment.job.metrics().items():
         if isinstance(metric, SetMetric) and records[name].notna().any():
             smallest = int(cells[name].count().loc[lambda n: n > 0].min())
-            notes.setdefault(name, []).extend(filter(None, [metric.caveat(smallest)]))
+            caveat = metric.caveat(smallest, len(records[name].dropna().iloc[0]))
+            notes.setdefault(name, []).extend(filter(None, [caveat]))
     return {name: "; ".join(parts) for name, parts in notes.items() if parts}
 
 

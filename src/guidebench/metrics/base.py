@@ -97,8 +97,8 @@ class SetMetric(Measure):
             A number; NaN where n is too small for one.
         """
 
-    def caveat(self, n: int) -> str:
-        """What must be said beside a value of n samples; "" if nothing."""
+    def caveat(self, n: int, d: int) -> str:
+        """What must be said beside a value of n samples with features of dimension d; "" if nothing."""
         return ""
 
 

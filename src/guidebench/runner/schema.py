@@ -45,6 +45,13 @@ class RunConfig:
     dataset: Any = MISSING
     guide_clip: Any = MISSING
     score_clip: Any = MISSING
+    guide_aesthetic: Any = MISSING
+    score_aesthetic: Any = MISSING
+    guide_classifier: Any = MISSING
+    judge_classifier: Any = MISSING
+    features: Any = MISSING
+    perceptual: Any = MISSING
+    reference: Any = MISSING
     loss: Any = MISSING
     sampler: Any = MISSING
     method: Any = MISSING

@@ -1,0 +1,68 @@
+"""Classes to make images of, and images of known classes to restore."""
+
+import re
+from collections.abc import Sequence
+
+from guidebench.data.pictures import PictureSet
+from guidebench.data.worlds import WORLDS
+from guidebench.errors import DataError
+from guidebench.problems import ClassConditional, Restoration
+
+
+class WorldClasses:
+    """The classes of embedded worlds; seeds tell several images of one class apart.
+
+    Args:
+        worlds: their names; classes are numbered through in this order, as the classifiers of these worlds do.
+        limit: the first n classes; null takes all.
+    """
+
+    paper: str = "after LGD, Tab. 4"
+    handles: tuple[str, ...] = ("ClassConditional",)
+
+    def __init__(self, worlds: Sequence[str], limit: int | None = None) -> None:
+        unknown = [world for world in worlds if world not in WORLDS or not WORLDS[world].classes]
+        if unknown or not worlds:
+            allowed = ", ".join(name for name, world in WORLDS.items() if world.classes)
+            raise DataError(f"dataset.worlds={list(worlds)}: allowed are {allowed}, at least one.")
+        self.worlds, self.limit = list(worlds), limit
+
+    def problems(self, seeds: Sequence[int]) -> list[ClassConditional]:
+        """Every class with every seed, classes outermost."""
+        names = [name for world in self.worlds for name in WORLDS[world].classes]
+        return [
+            ClassConditional(_slug(name), seed, label, name)
+            for label, name in enumerate(names[: self.limit])
+            for seed in seeds
+        ]
+
+
+class Restorations:
+    """Images to restore from what the loss's operator leaves of them.
+
+    Args:
+        pictures: the clean images.
+        limit: the first n; null takes all.
+    """
+
+    paper: str = "after LGD, Tab. 1"
+    handles: tuple[str, ...] = ("Restoration",)
+
+    def __init__(self, pictures: PictureSet, limit: int | None = None) -> None:
+        self.pictures, self.limit = pictures, limit
+
+    def problems(self, seeds: Sequence[int]) -> list[Restoration]:
+        """Every image with every seed, images outermost.
+
+        Raises:
+            DataError: the images cannot be found, or have no classes.
+        """
+        return [
+            Restoration(_slug(picture.name), seed, label, name, picture)
+            for picture, label, name in self.pictures.labelled()[: self.limit]
+            for seed in seeds
+        ]
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

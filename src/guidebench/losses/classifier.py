@@ -1,0 +1,50 @@
+"""Cross-entropy of a classifier for the class that the problem asks for."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from guidebench.diffusion.random import RandomStreams
+from guidebench.losses.base import Loss, Objective
+from guidebench.models.classifiers import Classifier
+from guidebench.problems import Labelled, Problem, of_kind
+
+
+class ClassifierLoss(Loss):
+    """L(x) = -scale log p(label | x).
+
+    Args:
+        classifier: guides; a metric must use another one.
+        scale: lambda, multiplies the loss.
+
+    Cost: one forward and backward of the classifier per image.
+
+    References:
+        LGD (Song et al. 2023), Sec. 6.3 and Tab. 4; DOODL, Sec. 5.2.
+    """
+
+    paper: str = "LGD, Tab. 4; DOODL, Sec. 5.2"
+    handles: tuple[str, ...] = ("ClassConditional",)
+
+    def __init__(self, classifier: Classifier, scale: float = 1.0) -> None:
+        self.classifier, self.scale = classifier, scale
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return (self.classifier.network_id,)
+
+    def fingerprint(self) -> str:
+        return self.classifier.fingerprint()
+
+    def load(self, device: torch.device) -> None:
+        self.classifier.logits(torch.zeros(1, 3, 8, 8, device=device))
+
+    def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
+        labels = self.classifier.labels(of_kind(Labelled, problems, "loss=classifier"), streams.device)
+
+        def objective(images: Tensor) -> Tensor:
+            log_p = self.classifier.log_probabilities(images)
+            return -self.scale * log_p.gather(1, labels[:, None])[:, 0]
+
+        return objective
