@@ -6,12 +6,16 @@ from typing import Any
 import pytest
 import yaml
 
+from guidebench.errors import ConfigError
 from guidebench.report.spec import parse_spec
-from guidebench.runner import sweeps
+from guidebench.runner import studies, sweeps
 from guidebench.runner.compose import shipped
 
 TABLES = sweeps.table_names()
-SIZES = [(name, size) for name in TABLES for size in sweeps.document(name)["sizes"]]
+STUDIES = [name for name in TABLES if sweeps.is_study(name)]
+LAYOUTS = [(name, suffix) for name in TABLES for suffix in sweeps.layouts(name)]
+SIZES = [(name, size) for name in TABLES if name not in STUDIES for size in sweeps.document(name)["sizes"]]
+STUDY_SIZES = [(name, size) for name in STUDIES for size in sweeps.document(name)["sizes"]]
 
 
 def paper_of(name: str) -> dict[str, Any]:
@@ -40,13 +44,14 @@ def test_there_are_tables_and_papers() -> None:
         assert (folder / "README.md").is_file() or not (folder.parents[1] / "pyproject.toml").is_file()
 
 
-@pytest.mark.parametrize("name", TABLES)
-def test_a_tables_paper_numbers_are_those_of_paper_yaml(name: str) -> None:
-    spec = parse_spec(sweeps.document(name)["layout"])
+@pytest.mark.parametrize(("name", "suffix"), LAYOUTS)
+def test_a_tables_paper_numbers_are_those_of_paper_yaml(name: str, suffix: str) -> None:
+    spec = parse_spec(sweeps.layouts(name)[suffix])
     assert spec.paper == name.split("/")[0] and spec.paper_setting and spec.expected
     printed = list(mappings(paper_of(name)))
     quoted = [c.paper for c in spec.comparisons if c.paper] + [value.values for value in spec.paper_values]
-    assert quoted, "a table without any number of its paper reproduces nothing"
+    is_main = suffix == next(iter(sweeps.layouts(name)))
+    assert quoted or not is_main, "a table without any number of its paper reproduces nothing"
     for numbers in quoted:
         assert any(numbers.items() <= mapping.items() for mapping in printed), (
             f"{dict(numbers)} stands nowhere in experiments/{spec.paper}/paper.yaml"
@@ -67,6 +72,29 @@ def test_a_table_composes_at_every_size(name: str, size: str) -> None:
         assert {job.choice("seed") for job in jobs if job.choice(spec.rows.key) == value} == {
             job.choice("seed") for job in jobs
         }
+
+
+@pytest.mark.parametrize(("name", "size"), STUDY_SIZES)
+def test_a_study_is_built_at_every_size(name: str, size: str) -> None:
+    loaded = studies.load(name, [f"size={size}"])
+    assert loaded.study.paper and loaded.labels["size"] == size
+    with pytest.raises(ConfigError, match="it has no jobs"):
+        sweeps.load(name)
+
+
+@pytest.mark.parametrize("name", STUDIES)
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("size=smal", "did you mean 'smoke'|allowed: smoke"),
+        ("studi.seed=1", "a study has no such key"),
+        ("study.sed=1", "did you mean 'seed'"),
+        ("seed=1", "allowed: size, study"),
+    ],
+)
+def test_a_slip_in_a_studys_override_is_refused(name: str, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        studies.load(name, [override])
 
 
 def test_the_users_overrides_win_over_the_tables() -> None:

@@ -2,7 +2,7 @@
 
 import argparse
 
-from guidebench.runner import sweeps
+from guidebench.runner import studies, sweeps
 
 
 def main(argv: list[str]) -> int:
@@ -18,6 +18,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--no-run", action="store_true", help="only tabulate what is stored")
     arguments = parser.parse_intermixed_args(argv)
 
+    if sweeps.is_study(arguments.name):
+        if arguments.no_run:
+            parser.error(
+                f"{arguments.name} is a study: nothing of it is stored, so --no-run has nothing to tabulate"
+            )
+        from guidebench.cli.study import tabulate
+
+        return tabulate(studies.load(arguments.name, arguments.overrides))
     sweep = sweeps.load(arguments.name, arguments.overrides)
     from guidebench.cli.regenerate import regenerate  # heavy: after the arguments are known to be right
 

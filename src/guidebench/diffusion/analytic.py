@@ -73,14 +73,32 @@ class GaussianMixture:
         eps_uncond, eps_cond = both.chunk(2)
         return eps_uncond + self.cfg_scale * (eps_cond - eps_uncond)
 
+    def x0_variance(self, x_t: Tensor, t: float, cond: Tensor | None = None) -> Tensor:
+        """Variance of each element of x_0 given x_t, without guidance, (b, d).
+
+        That of a component's posterior, the same for all, and that of the components' posterior means.
+        """
+        sigma_t, variance_t = self.schedule.sigma(t), self._variance(t)
+        posterior = self._posterior(x_t, t, 0.0 if cond is None else cond)
+        between = posterior @ self.means.square() - (posterior @ self.means).square()
+        return self.variance * sigma_t**2 / variance_t + (sigma_t**2 / variance_t) ** 2 * between.clamp_min(
+            0.0
+        )
+
     def _predict(self, x_t: Tensor, t: float, logits: Tensor) -> Tensor:
-        alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
-        variance_t = alpha_t**2 * self.variance + sigma_t**2
-        squares = (x_t[:, None, :] - alpha_t * self.means).square().sum(-1)
+        mean = self.schedule.alpha(t) * (self._posterior(x_t, t, logits) @ self.means)
+        return self.schedule.sigma(t) * (x_t - mean) / self._variance(t)
+
+    def _posterior(self, x_t: Tensor, t: float, logits: Tensor | float) -> Tensor:
+        """Probability of each component given x_t, (b, K)."""
+        squares = (x_t[:, None, :] - self.schedule.alpha(t) * self.means).square().sum(-1)
         if self.log_weights is not None:
             logits = logits + self.log_weights
-        posterior = torch.softmax(logits - squares / (2.0 * variance_t), dim=1)
-        return sigma_t * (x_t - alpha_t * (posterior @ self.means)) / variance_t
+        return torch.softmax(logits - squares / (2.0 * self._variance(t)), dim=1)
+
+    def _variance(self, t: float) -> float:
+        """Variance of a component at time t."""
+        return self.schedule.alpha(t) ** 2 * self.variance + self.schedule.sigma(t) ** 2
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
         """n draws of x_0, (n, d)."""

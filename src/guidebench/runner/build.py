@@ -31,6 +31,7 @@ _ALLOWED = tuple(
         "models",
         "runner.loggers",
         "samplers",
+        "studies",
     )
 )
 _GENERATION = ("model", "loss", "sampler", "method", "gradient", "cfg_scale", "random_weights")

@@ -14,6 +14,7 @@ from guidebench.runner.suggest import suggestion
 
 DEFAULT_SIZE = "small"
 _KEYS = {"overrides", "sizes", "layout"}
+_STUDY_KEYS = {"study", "sizes", "layouts"}
 _OF_THE_MACHINE = ("paths.", "device", "batch_size", "memory_budget_gb", "logger")
 """Overrides that say where and how to run, not what: a table does not mention them."""
 
@@ -97,7 +98,7 @@ def table_names() -> list[str]:
 
 
 def document(name: str) -> dict[str, Any]:
-    """The YAML of a table: `overrides`, `sizes` and `layout`.
+    """The YAML of a table: `overrides`, `sizes` and `layout`; of a study: `study`, `sizes` and `layouts`.
 
     Raises:
         ConfigError: there is no such table, or its keys are wrong.
@@ -107,9 +108,23 @@ def document(name: str) -> dict[str, Any]:
         near = suggestion(name, table_names())
         raise ConfigError(f"table {name!r}: there is none; {near}allowed: {', '.join(table_names())}")
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if content.keys() != _KEYS:
-        raise ConfigError(f"{path}: has the keys {sorted(content)}, must have {sorted(_KEYS)}")
+    if content.keys() not in (_KEYS, _STUDY_KEYS):
+        raise ConfigError(
+            f"{path}: has the keys {sorted(content)}, must have {sorted(_KEYS)}, or for a study {sorted(_STUDY_KEYS)}"
+        )
     return content
+
+
+def layouts(name: str) -> dict[str, dict[str, Any]]:
+    """The layouts that a table's YAML declares, by the suffix of their files: one, or a study's, the main one first."""
+    content = document(name)
+    found: dict[str, dict[str, Any]] = content.get("layouts") or {"": content["layout"]}
+    return found
+
+
+def is_study(name: str) -> bool:
+    """Whether a table's records are computed in one process instead of by jobs."""
+    return "study" in document(name)
 
 
 def load(name: str, overrides: Sequence[str] = ()) -> Sweep:
@@ -124,6 +139,10 @@ def load(name: str, overrides: Sequence[str] = ()) -> Sweep:
             has no room for.
     """
     content = document(name)
+    if is_study(name):
+        raise ConfigError(
+            f"table {name}: is a study, computed at once by `guidebench table {name}`; it has no jobs"
+        )
     sizes, row_key = content["sizes"], content["layout"]["rows"]["key"]
     size = next((str(o.value()) for o in parse(overrides) if o.key_or_group == "size"), DEFAULT_SIZE)
     if size not in sizes:

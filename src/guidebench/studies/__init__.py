@@ -1,0 +1,1 @@
+"""Experiments small enough to be made from nothing in one process, without stored samples."""
