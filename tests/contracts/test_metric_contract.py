@@ -40,8 +40,12 @@ def metric(
 
 
 @pytest.fixture
-def images() -> Tensor:
-    return torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+def images(metric: Measure) -> Tensor:
+    """Samples of the kind that the metric takes."""
+    generator = torch.Generator().manual_seed(0)
+    if metric.kind == "motion":
+        return 0.1 * torch.randn(4, 12, 3, generator=generator).cumsum(1)
+    return torch.rand(4, 3, 64, 64, generator=generator)
 
 
 @each_single

@@ -2,42 +2,16 @@
 
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-from torch.nn.functional import interpolate
-
 from guidebench.diffusion.random import RandomStreams
 from guidebench.losses.base import Loss, Objective
+from guidebench.motion.objectives import obstacle_cost, path_error
 from guidebench.problems import MotionControl, Problem, of_kind
 
 
-def root_on_floor(motions: Tensor) -> Tensor:
-    """Floor positions (x, z) of the root, (b, frames, 2), metres, of motions (b, frames, 3 joints), root first."""
-    return motions[..., [0, 2]]
-
-
-def along(path: Sequence[tuple[float, float]], frames: int) -> Tensor:
-    """Where a walk from the origin through the way points is at each frame, (frames, 2), float64.
-
-    Each stretch takes equally many frames; frame 0 is at the origin and the last one at the last way point.
-    """
-    corners = torch.tensor([(0.0, 0.0), *path], dtype=torch.float64)
-    return interpolate(corners.T[None], size=frames, mode="linear", align_corners=True)[0].T
-
-
-def penalty(distance_squared: Tensor, radius: float, weight: float, sharpness: float) -> Tensor:
-    """weight * sigmoid(-sharpness (d^2 - radius)): the obstacle's price of one frame.
-
-    References: Song et al. 2023 (LGD), Eq. 20: the *squared* distance is compared with the radius, so deep inside the
-        obstacle the price is flat and its gradient vanishes.
-    """
-    return weight * torch.sigmoid(-sharpness * (distance_squared - radius))
-
-
 class PathFollowing(Loss):
-    """Squared distance of the root from a path, summed over the frames: L = sum_i |y_i - root_i|^2, metres squared.
+    """Squared distance of the root from a path, summed over the frames: L = scale sum_i |y_i - root_i|^2.
 
-    y_i goes from the origin through the problem's way points, see `along`.
+    y_i goes from the origin through the problem's way points, each stretch in as many frames.
 
     Args:
         scale: multiplies the loss.
@@ -58,20 +32,15 @@ class PathFollowing(Loss):
         return "no networks"
 
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
-        paths = [p.path for p in of_kind(MotionControl, problems, "loss=path_following")]
-
-        def objective(motions: Tensor) -> Tensor:
-            goal = torch.stack([along(path, motions.shape[1]) for path in paths]).to(motions)
-            return self.scale * (root_on_floor(motions) - goal).square().sum((1, 2))
-
-        return objective
+        controls = of_kind(MotionControl, problems, "loss=path_following")
+        return lambda motions: self.scale * path_error(motions, controls)
 
 
 class ObstacleAvoidance(Loss):
     """End at a point and keep away from an obstacle.
 
-    L = |y - root_last|^2 + sum_i weight * sigmoid(-sharpness (|root_i - obstacle|^2 - radius)), where y is the last way
-    point; a problem without an obstacle pays the first term alone.
+    L = scale (|y - root_last|^2 + sum_i weight * sigmoid(-sharpness (|root_i - obstacle|^2 - radius))), where y is the
+    last way point; a problem without an obstacle pays the first term alone.
 
     Args:
         radius: of the obstacle; compared with squared metres, as the paper does.
@@ -98,15 +67,6 @@ class ObstacleAvoidance(Loss):
 
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
         controls = of_kind(MotionControl, problems, "loss=obstacle_avoidance")
-        ends = torch.tensor([p.path[-1] for p in controls])
-        obstacles = torch.tensor([p.obstacle or (0.0, 0.0) for p in controls])
-        present = torch.tensor([float(p.obstacle is not None) for p in controls])
-
-        def objective(motions: Tensor) -> Tensor:
-            root = root_on_floor(motions)
-            missed = (root[:, -1] - ends.to(root)).square().sum(-1)
-            apart = (root - obstacles.to(root)[:, None]).square().sum(-1)
-            price = penalty(apart, self.radius, self.weight, self.sharpness).sum(1)
-            return self.scale * (missed + present.to(root) * price)
-
-        return objective
+        return lambda motions: (
+            self.scale * obstacle_cost(motions, controls, self.radius, self.weight, self.sharpness)
+        )

@@ -1,7 +1,7 @@
 """ADM: pixel-space diffusion models without conditioning, and their noisy classifiers."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -17,8 +17,7 @@ class ADM(DiffusionModel):
     """An unconditional pixel-space model: OpenAI's 256 x 256 checkpoint, or a small one of the same kind.
 
     Pixels are in [-1, 1]; betas are linear, 1e-4 to 0.02 over 1000 steps. Of a network with six output channels the
-    first three are the noise; the others, the learned variance, are not used. Prompts are ignored: the guidance scale
-    has no effect here, and 1 spares the second network row.
+    first three are the noise; the others, the learned variance, are not used. Prompts are ignored.
 
     Args:
         source: directory, file or address of the weights, see `Checkpoint`.
@@ -31,6 +30,7 @@ class ADM(DiffusionModel):
     """
 
     paper = "Dhariwal & Nichol 2021"
+    conditioned_on: ClassVar[Literal["nothing"]] = "nothing"
 
     def __init__(
         self,

@@ -134,11 +134,10 @@ class MDM(DiffusionModel):
         return Prediction("x0", x0, x_t, self.schedule.alpha(t), self.schedule.sigma(t)).eps
 
     def decode(self, x0: Tensor) -> Tensor:
-        """Positions of the 22 joints, the root first, (b, frames, 66), metres."""
-        return recover_joints(x0 * self._std + self._mean).flatten(2)
+        """Motions (b, frames, 66 + 263): positions of the 22 joints, the root first, metres; then the features."""
+        features = x0 * self._std + self._mean
+        return torch.cat([recover_joints(features).flatten(2), features], dim=2)
 
     def encode(self, images: Tensor) -> Tensor:
-        raise ConfigError(
-            "model=mdm cannot encode motions: positions of joints do not determine HumanML3D's features without a "
-            "skeleton; choose a method that starts from noise"
-        )
+        """x_0 of motions as `decode` gives them; the features count, the positions follow from them."""
+        return (images[..., -FEATURES:] - self._mean) / self._std

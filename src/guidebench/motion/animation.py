@@ -1,4 +1,4 @@
-"""Motions from above, as moving pictures: where people walk, where they should, what is in the way."""
+"""Motions as moving maps of the floor: where people walk, where they should, what is in the way."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def draw_motions(
     size: int = 360,
     every: int = 3,
 ) -> list[Image.Image]:
-    """Pictures of the floor, z upwards and x to the right, one for every `every`-th frame and the last.
+    """Maps of the floor, one for every `every`-th frame and the last: z upwards and x to the right, as seen from below.
 
     Each motion's trail grows behind a dot; the wanted path is grey with a ring at its end.
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from guidebench.diffusion.random import RandomStreams
 from guidebench.errors import ConfigError
-from guidebench.losses.motion import ObstacleAvoidance, PathFollowing, along, penalty
+from guidebench.losses.motion import ObstacleAvoidance, PathFollowing
+from guidebench.motion.objectives import along, penalty
 from guidebench.problems import MotionControl, Problem, TextToImage
 
 CONTROLS = [

@@ -1,0 +1,92 @@
+"""How well motions do what was asked, and how well they still are what the text says."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from guidebench.metrics.base import Metric
+from guidebench.models.motion_prior import MotionPrior
+from guidebench.motion.objectives import obstacle_cost, path_error
+from guidebench.problems import MotionControl, Problem, of_kind
+
+
+class PathObjective(Metric):
+    """Squared distance of the root from the wanted path, a mean over the frames.
+
+    References: LGD (Song et al. 2023), Tab. 2: "objective", the loss over the number of frames.
+    """
+
+    paper = "LGD, Tab. 2"
+    handles = ("MotionControl",)
+    kind: ClassVar[Literal["motion"]] = "motion"
+    higher_is_better = False
+    unit = "m²"
+    networks = ()
+    protocol = "mean over the frames of the squared floor distance to a path walked at even speed"
+
+    def fingerprint(self) -> str:
+        return "positions, version 1"
+
+    def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
+        controls = of_kind(MotionControl, problems, "metric=path_objective")
+        return path_error(images.detach(), controls) / images.shape[1]
+
+
+class ObstacleObjective(Metric):
+    """Squared distance of the end from the wanted one, and the price of the obstacle, over the number of frames.
+
+    References: LGD (Song et al. 2023), Tab. 3 and Eq. 20: "objective", the loss over the number of frames.
+    """
+
+    paper = "LGD, Tab. 3"
+    handles = ("MotionControl",)
+    kind: ClassVar[Literal["motion"]] = "motion"
+    higher_is_better = False
+    unit = ""
+    networks = ()
+    protocol = "(squared floor distance of the end + sum of 100 sigmoid(-50 (d^2 - 1))) / frames"
+
+    def fingerprint(self) -> str:
+        return "positions, version 1"
+
+    def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
+        controls = of_kind(MotionControl, problems, "metric=obstacle_objective")
+        return obstacle_cost(images.detach(), controls) / images.shape[1]
+
+
+class MotionSurprise(Metric):
+    """How improbable a walk is under its prompt: minus the exact prior's log-density, per number.
+
+    Stands where the paper has the distance between embeddings of text and motion; motions of the exact prior itself
+    have its entropy on average, and guidance that tears them away from it has more.
+
+    Args:
+        noise: standard deviation of the noise the density allows for, in the prior's space.
+    """
+
+    paper = "after LGD, Tab. 2 and 3"
+    handles = ("MotionControl",)
+    kind: ClassVar[Literal["motion"]] = "motion"
+    higher_is_better = False
+    unit = "nats"
+    networks = ()
+
+    def __init__(self, noise: float = 0.1) -> None:
+        self.noise = noise
+
+    @property
+    def protocol(self) -> str:
+        return f"minus log-density of the floor velocities under the prompt's prior with noise {self.noise:g}"
+
+    def fingerprint(self) -> str:
+        return MotionPrior().fingerprint()
+
+    @torch.no_grad()
+    def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
+        controls = of_kind(MotionControl, problems, "metric=motion_surprise")
+        prior = MotionPrior(images.shape[1])
+        prior.load(images.device)
+        density = prior.log_density(images, [control.prompt for control in controls], self.noise)
+        return -density / (2 * images.shape[1])
