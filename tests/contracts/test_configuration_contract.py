@@ -127,5 +127,55 @@ def test_a_metric_must_not_share_the_guides_network_unless_allowed(method: str) 
     assert check_compatibility(job(*shared, "allow_shared_networks=true")) == ["clip_score"]
 
 
+CLASSES = ["dataset=classes/animals_and_birds", "~metrics.clip_score", "~metrics.prompt_success"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["method=one_step", *CLASSES],
+            r"loss: ClipText handles TextToImage, and dataset: WorldClasses holds ClassCond",
+        ),
+        (CLASSES[:1], r"metrics\.clip_score: ClipScore handles TextToImage.*~metrics\.clip_score"),
+        (["+metric@metrics.psnr=psnr"], r"metrics\.psnr: PSNR handles Restoration, and dataset: SceneBench"),
+        (["model=embedded_pixels", *CLASSES], r"cfg_scale=4: model: ADM is unconditional.*set cfg_scale=1"),
+        (
+            ["model=motion_prior", *CLASSES, "+metric@metrics.fid=fid"],
+            r"FID measures samples of the kind 'image'.*'motion'",
+        ),
+        (
+            [
+                "loss=classifier",
+                *CLASSES,
+                "+metric@metrics.fid=accuracy",
+                "classifier@judge_classifier=pixels_guide",
+            ],
+            "scores with the network that guides",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_the_problems_or_the_model_are_refused(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
+        check_compatibility(job(*overrides))
+
+
+def test_classes_go_with_an_unconditional_model_and_a_classifier() -> None:
+    chosen = [
+        "method=one_step",
+        "loss=classifier",
+        "model=embedded_pixels",
+        "cfg_scale=1",
+        "sampler=ddim",
+        *CLASSES,
+    ]
+    metrics = [
+        f"+metric@metrics.{m}={m}" for m in ("fid", "kid", "accuracy", "classifier_loss", "inception_score")
+    ]
+    assert check_compatibility(job(*chosen, *metrics)) == []
+
+
 def test_composing_twice_gives_the_same_configuration() -> None:
     assert compose_config(["seed=3"]) == compose_config(["seed=3"]) != compose_config(["seed=4"])

@@ -1,0 +1,111 @@
+"""Reference sets and the datasets of classes and restorations."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from guidebench.data.classes import Restorations, WorldClasses
+from guidebench.data.pictures import ImageFolder, WorldPictures
+from guidebench.data.worlds import WORLDS
+from guidebench.errors import DataError
+
+
+def test_world_pictures_are_those_of_the_worlds_in_turn() -> None:
+    pictures = WorldPictures(["animals", "birds"], "validation", n=3, size=64).pictures()
+    assert [p.name for p in pictures] == [
+        "animals/validation/0/64px",
+        "birds/validation/0/64px",
+        "animals/validation/1/64px",
+    ]
+    world = WORLDS["animals"]
+    assert (pictures[2].load() == world.render(world.picture("validation", 1))).all()
+
+
+def test_smaller_pictures_are_averages() -> None:
+    large, small = (WorldPictures(["objects"], n=1, size=size).pictures()[0] for size in (64, 32))
+    image = small.load()
+    assert image.shape == (32, 32, 3) and image.dtype == np.uint8 and small != large
+    np.testing.assert_allclose(image[5, 7], large.load()[10:12, 14:16].mean((0, 1)), atol=0.5)
+
+
+def test_classes_are_numbered_through_the_worlds() -> None:
+    for picture, label, name in WorldPictures(["animals", "birds"], n=6).labelled():
+        world = WORLDS[picture.name.split("/")[0]]
+        assert name in world.classes
+        assert [*WORLDS["animals"].classes, *WORLDS["birds"].classes][label] == name
+    problems = WorldClasses(["animals", "birds"]).problems([4, 5])
+    assert len(problems) == 2 * 33 and len({p.case_id for p in problems}) == 33
+    assert [(p.label, p.name, p.seed) for p in problems[2:4]] == [(1, "dog", 4), (1, "dog", 5)]
+    assert len(WorldClasses(["animals"], limit=2).problems([0])) == 2
+
+
+def test_restorations_carry_their_reference() -> None:
+    pictures = WorldPictures(["animals"], "validation", n=4, size=32)
+    problems = Restorations(pictures, limit=2).problems([0, 1])
+    assert [(p.case_id, p.seed) for p in problems] == [
+        (f"animals-validation-{i}-32px", seed) for i in (0, 1) for seed in (0, 1)
+    ]
+    assert problems[0].reference == pictures.pictures()[0] and problems[0].reference.load().shape == (
+        32,
+        32,
+        3,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (dict(worlds=["animal"]), "allowed are scenes, birds"),
+        (dict(worlds=[]), "at least one"),
+        (dict(worlds=["birds"], split="val"), "allowed are train, validation, test"),
+        (dict(worlds=["birds"], size=48), "divides 64"),
+        (dict(worlds=["birds"], n=0), "1 or more"),
+    ],
+)
+def test_wrong_world_pictures_are_refused(arguments: dict, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        WorldPictures(**arguments)
+
+
+def test_worlds_without_one_class_per_picture_have_no_labels() -> None:
+    with pytest.raises(DataError, match="one class each"):
+        WorldPictures(["faces"], n=40).labelled()
+    with pytest.raises(DataError, match="allowed are birds, faces"):
+        WorldClasses(["scenes"])
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name, shade in (("n02", 200), ("n01", 100)):
+        (tmp_path / name).mkdir()
+        for i in range(3):
+            Image.new("RGB", (40, 20), (shade, i, 0)).save(tmp_path / name / f"IMG_{i}.PNG")
+    (tmp_path / "n01" / "notes.txt").write_text("no image")
+    return tmp_path
+
+
+def test_a_folder_in_order_with_labels_by_subfolder(folder: Path) -> None:
+    found = ImageFolder(str(folder), size=8).labelled()
+    assert [(p.picture.name, p.label, p.name) for p in found[2:4]] == [
+        ("n01/IMG_2.PNG 8px", 0, "n01"),
+        ("n02/IMG_0.PNG 8px", 1, "n02"),
+    ]
+    assert found[4].picture.load().shape == (8, 8, 3) and (found[4].picture.load() == (200, 1, 0)).all()
+    assert [p.name for p in ImageFolder(str(folder), 8, n=2).pictures()] == [
+        "n01/IMG_0.PNG 8px",
+        "n02/IMG_0.PNG 8px",
+    ]
+
+
+def test_wrong_folders_are_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="holds 0 images in subfolders"):
+        ImageFolder(str(folder / "n01"), 8).pictures()
+    with pytest.raises(DataError, match="holds 6 images in subfolders, 7 are needed"):
+        ImageFolder(str(folder), 8, n=7).pictures()
+    with pytest.raises(DataError, match="2 folders, and imagenet has 1000 classes"):
+        ImageFolder(str(folder), 8, names="imagenet").labelled()
+    (folder / "n01" / "IMG_0.PNG").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"IMG_0\.PNG cannot be read as an image"):
+        ImageFolder(str(folder), 8).pictures()[0].load()
