@@ -55,6 +55,9 @@ class DiffusionModel(ABC):
     def condition(self, prompts: Sequence[str]) -> Tensor:
         """Encode prompts; "" is the null prompt. (b, ...) in the order given."""
 
+    def check_prompts(self, prompts: Sequence[str]) -> None:  # noqa: B027
+        """Warn of what a whole run's prompts hold that the model cannot read; all at once, before the first batch."""
+
     @abstractmethod
     def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
         """Noise prediction eps_hat(x_t, t, cond), (b, ...), float32; differentiable in x_t and cond.

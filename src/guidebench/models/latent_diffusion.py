@@ -199,14 +199,18 @@ class LatentDiffusion(DiffusionModel):
         config = self._part("unet").config
         return config.in_channels, config.sample_size, config.sample_size
 
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        tokenizer = self._part("tokenizer")
+        warn_of_unknown_words(tokenizer, prompts, self.source, f"{tokenizer.name_or_path}/tokenizer")
+
     @torch.no_grad()
     def condition(self, prompts: Sequence[str]) -> Tensor:
         """Last hidden states of the text encoder, (b, tokens, width), float32.
 
         Too long prompts are truncated; words outside a word-level vocabulary are warned of.
         """
+        self.check_prompts(prompts)
         tokenizer = self._part("tokenizer")
-        warn_of_unknown_words(tokenizer, prompts, self.source, f"{tokenizer.name_or_path}/tokenizer")
         tokens = tokenizer(
             list(prompts),
             padding="max_length",

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _log = logging.getLogger(__name__)
+_SHOWN = 40
 _told: set[tuple[int, str]] = set()
 """Vocabulary and word of every warning of this process."""
 
@@ -51,7 +52,8 @@ def warn_of_unknown_words(tokenizer: Any, texts: Sequence[str], model: str, list
             "%s does not know %s: each is read as %s, like any other unknown word. The %d words that it knows are "
             "listed in %s.",
             model,
-            ", ".join(repr(word) for word in new),
+            ", ".join(repr(word) for word in new[:_SHOWN])
+            + (f" and {len(new) - _SHOWN} other words" if len(new) > _SHOWN else ""),
             tokenizer.unk_token,
             len(tokenizer) - len(tokenizer.all_special_ids),
             listed_in,

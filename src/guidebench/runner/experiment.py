@@ -163,6 +163,7 @@ class Experiment:
             where = device(self.job.config["device"])
             _make_deterministic(where)
             self.model.load(where)
+            self.model.check_prompts([getattr(problem, "prompt", "") for problem in self.problems])
             if self.method.needs_loss:
                 self.loss.load(where)
         return Setup(

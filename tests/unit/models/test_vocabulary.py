@@ -1,6 +1,7 @@
 """Words outside a word-level vocabulary are told, once, and by every adapter that reads text."""
 
 import logging
+from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -10,6 +11,9 @@ from guidebench.models import vocabulary
 from guidebench.models.clip import CLIP
 from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.models.vocabulary import unknown_words, warn_of_unknown_words
+from guidebench.runner.build import Job
+from guidebench.runner.compose import compose_config
+from guidebench.runner.experiment import Experiment
 
 
 @pytest.fixture(autouse=True)
@@ -61,3 +65,28 @@ def test_clip_and_text_to_image_warn_and_go_on(
         model.condition(["a red xylophone", ""])
     (message,) = [m for m in caplog.messages if "does not know" in m]
     assert "'xylophone'" in message and message.endswith("embedded/text_to_image/tokenizer.")
+
+
+def test_a_run_is_told_of_all_its_words_at_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    prompts = tmp_path / "prompts.csv"
+    prompts.write_text("Prompt,Category\na red violin,x\na blue cello,x\na red circle,x\n")
+    dataset = ["dataset=drawbench/full", f"dataset.source={prompts}", "dataset.categories=[x]"]
+    overrides = [
+        *dataset,
+        "batch_size=1",
+        "size=smoke",
+        "n_steps=2",
+        "sampler=ddim",
+        "~metrics.prompt_success",
+    ]
+    job = Job.from_config(compose_config([*overrides, f"paths.results={tmp_path}", "device=cpu"]))
+    experiment = Experiment(job)
+    experiment.run(experiment.missing(), lambda records: None, wait=True)
+    (message,) = [m for m in caplog.messages if "does not know" in m]
+    assert "'cello', 'violin'" in message
+
+
+def test_a_long_list_is_cut(caplog: pytest.LogCaptureFixture) -> None:
+    text = " ".join(f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh")
+    warn_of_unknown_words(tokenizer("known"), [text], "model", "somewhere")
+    assert "'ae'" in caplog.text and "'hh'" not in caplog.text and "and 24 other words" in caplog.text

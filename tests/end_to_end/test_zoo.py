@@ -1,0 +1,42 @@
+"""The zoo measures every shipped network and writes its table."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from guidebench.cli import zoo
+
+
+@pytest.mark.slow
+def test_every_shipped_network_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert zoo.main(["--n", "4", f"paths.tables={tmp_path}", "device=cpu"]) == 0
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"embedded_zoo.{suffix}" for suffix in ("md", "csv", "tex", "html")
+    }
+    with (tmp_path / "embedded_zoo.csv").open(newline="") as file:
+        rows = {row["row"]: row for row in csv.DictReader(file)}
+    worlds = ("scenes", "birds", "faces", "animals", "objects")
+    for world in worlds:
+        assert rows[f"{world}: PSNR (dB)"]["n"] == "20"
+        assert float(rows[f"{world}: PSNR (dB)"]["value"]) > 20
+    for role in ("guide", "score"):
+        ranked = rows[f"{role}, all worlds: right caption of 100 ranked first (%)"]
+        assert ranked["n"] == "100" and float(ranked["value"]) > 30 and "at least 80" in ranked["verdict"]
+        assert float(rows[f"{role}: correlation with the rule of pleasantness"]["value"]) > 0
+    for world, classes in (("birds", "24 classes"), ("faces", "7 attributes"), ("animals", "9 classes")):
+        for role in ("guide", "judge"):
+            assert float(rows[f"{world}, {role}: {classes} (%)"]["value"]) > 50
+    asked = {name: row for name, row in rows.items() if row["group"].startswith("Text to image")}
+    assert len(asked) == 10 and all(row["n"] == "4" for row in asked.values())
+    real, generated = (float(rows[f"FID of {name} to real"]["value"]) for name in ("real", "text to image"))
+    assert 0 <= real < generated
+    text = capsys.readouterr().out
+    assert "at least 85" in text and "embedded_zoo.md" in text
+
+
+def test_parts_are_checked_before_anything_loads(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in ((["--only", "clips"], "invalid choice"), (["--n", "0"], "at least 1")):
+        with pytest.raises(SystemExit):
+            zoo.main(arguments)
+        assert message in capsys.readouterr().err
