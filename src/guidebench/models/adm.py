@@ -1,4 +1,4 @@
-"""ADM: pixel-space diffusion models without conditioning, and their noisy classifiers."""
+"""ADM: pixel-space diffusion models without conditioning."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
@@ -10,7 +10,7 @@ from guidebench.diffusion.schedules import Linear, NoiseSchedule
 from guidebench.errors import WeightsError
 from guidebench.models.base import DiffusionModel
 from guidebench.models.checkpoints import Checkpoint
-from guidebench.models.networks.adm_unet import EncoderUNet, UNet
+from guidebench.models.networks.adm_unet import UNet
 
 
 class ADM(DiffusionModel):
@@ -21,7 +21,7 @@ class ADM(DiffusionModel):
 
     Args:
         source: directory, file or address of the weights, see `Checkpoint`.
-        architecture: arguments of `UNet`; null where `source` is a directory that has them.
+        architecture: arguments of `UNet`; null where `source` is a directory with `architecture` in its config.json.
         sha256: of a downloaded file; null trusts the address.
         random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
         dtype: precision of the network: "float32" or "bfloat16".
@@ -40,7 +40,7 @@ class ADM(DiffusionModel):
         random_weights: bool = False,
         dtype: Literal["float32", "bfloat16"] = "float32",
     ) -> None:
-        self._checkpoint = Checkpoint(source, architecture, sha256, random_weights)
+        self._checkpoint = Checkpoint(source, architecture, sha256, random_weights, within="architecture")
         self._dtype = getattr(torch, dtype)
         self._network: nn.Module | None = None
         self._device = torch.device("cpu")
@@ -87,58 +87,3 @@ class ADM(DiffusionModel):
 
     def encode(self, images: Tensor) -> Tensor:
         return images * 2 - 1
-
-
-class NoisyClassifier:
-    """p(y | x_t, t) of noisy images, for classifier guidance; loaded at the first call.
-
-    Args:
-        source: directory, file or address of the weights, see `Checkpoint`.
-        architecture: arguments of `EncoderUNet`; null where `source` is a directory that has them.
-        sha256: of a downloaded file; null trusts the address.
-        random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
-        dtype: precision of the network: "float32" or "bfloat16".
-
-    Cost: one forward of the classifier per image.
-
-    References: Dhariwal & Nichol 2021, section 4.
-    """
-
-    paper = "Dhariwal & Nichol 2021, Sec. 4"
-
-    def __init__(
-        self,
-        source: str,
-        architecture: Mapping[str, Any] | None = None,
-        sha256: str | None = None,
-        random_weights: bool = False,
-        dtype: Literal["float32", "bfloat16"] = "float32",
-    ) -> None:
-        self._checkpoint = Checkpoint(source, architecture, sha256, random_weights)
-        self._dtype = getattr(torch, dtype)
-        self._network: nn.Module | None = None
-
-    @property
-    def network_id(self) -> str:
-        """Names the weights: a metric that judges must not share them."""
-        name = self._checkpoint.source.rsplit("/", 1)[-1].removesuffix(".pt")
-        return f"noisy_classifier:{name}" + (" (random weights)" if self._checkpoint.random_weights else "")
-
-    def fingerprint(self) -> str:
-        """Identifies the contents of the weights."""
-        return self._checkpoint.fingerprint()
-
-    def logits(self, x_t: Tensor, t: float) -> Tensor:
-        """Class logits, (b, K), float32; differentiable in x_t.
-
-        Args:
-            x_t: noisy pixels in the model's space, (b, 3, H, W), [-1, 1] plus noise; the network follows its device.
-            t: index of the noise level in ADM's table; 0 is the least noisy.
-
-        Raises:
-            WeightsError: the weights are missing, damaged, or do not fit the architecture.
-        """
-        if self._network is None:
-            self._network = self._checkpoint.build(EncoderUNet, self._dtype)
-        times = torch.full((len(x_t),), float(t), device=x_t.device)
-        return self._network.to(x_t.device)(x_t.to(self._dtype), times).to(x_t.dtype)

@@ -26,12 +26,14 @@ class Checkpoint:
         architecture: the module's arguments; None reads the directory's `config.json`.
         sha256: of a downloaded file, in hexadecimal; None trusts the address.
         random_weights: build `architecture` with random weights (seed 0); `source` is then only a name.
+        within: key of `config.json` that holds the module's arguments, beside other things; None: they are all of it.
     """
 
     source: str
     architecture: Mapping[str, Any] | None = None
     sha256: str | None = None
     random_weights: bool = False
+    within: str | None = None
 
     def fingerprint(self) -> str:
         """Identifies the weights; downloads nothing."""
@@ -79,10 +81,12 @@ class Checkpoint:
             )
         path = resolve(self.source) / _CONFIG
         try:
-            return dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError) as error:
+            config = dict(json.loads(path.read_text(encoding="utf-8")))
+            return config if self.within is None else dict(config[self.within])
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            where = "" if self.within is None else f" with the key {self.within!r}"
             raise WeightsError(
-                f"{path} is missing or is not the JSON object of a network's arguments: {error}"
+                f"{path} is missing or is not the JSON object of a network's arguments{where}: {error}"
             ) from error
 
     @property

@@ -19,7 +19,7 @@ from guidebench.problems import Labelled
 _ARCHITECTURES: dict[str, type[SmallResNet] | type[SmallVGG]] = {"resnet": SmallResNet, "vgg": SmallVGG}
 
 
-class _Network(NamedTuple):
+class Network(NamedTuple):
     """What one set of hyper-parameters loads."""
 
     module: nn.Module
@@ -50,7 +50,7 @@ class Classifier(ABC):
         """Identifies the contents of the weights; follows local files."""
 
     @abstractmethod
-    def _load(self) -> _Network:
+    def _load(self) -> Network:
         """The network on some device, frozen and in evaluation mode; the same one at every call."""
 
     @property
@@ -143,7 +143,7 @@ class SmallClassifier(Classifier):
         """Output of every stage, (b, c, h, w) each; arguments as for `logits`."""
         return self._load().module.features(self._prepared(images))  # type: ignore[operator]
 
-    def _load(self) -> _Network:
+    def _load(self) -> Network:
         return _load_small(self)
 
 
@@ -172,12 +172,12 @@ class TorchvisionClassifier(Classifier):
     def fingerprint(self) -> str:
         return self.network_id
 
-    def _load(self) -> _Network:
+    def _load(self) -> Network:
         return _load_torchvision(self)
 
 
 @functools.lru_cache(maxsize=4)
-def _load_small(classifier: SmallClassifier) -> _Network:
+def _load_small(classifier: SmallClassifier) -> Network:
     config = Checkpoint(classifier.directory).arguments()
     try:
         architecture = _ARCHITECTURES[config["architecture"]]
@@ -192,11 +192,11 @@ def _load_small(classifier: SmallClassifier) -> _Network:
     arguments = {"widths": widths, "n_classes": len(classes)}
     checkpoint = Checkpoint(classifier.directory, arguments, random_weights=classifier.random_weights)
     module = checkpoint.build(architecture, torch.float32)
-    return _Network(module, classes, multilabel, size, size, mean, std)
+    return Network(module, classes, multilabel, size, size, mean, std)
 
 
 @functools.lru_cache(maxsize=4)
-def _load_torchvision(classifier: TorchvisionClassifier) -> _Network:
+def _load_torchvision(classifier: TorchvisionClassifier) -> Network:
     from torchvision import models
 
     try:
@@ -217,7 +217,7 @@ def _load_torchvision(classifier: TorchvisionClassifier) -> _Network:
         except (OSError, RuntimeError) as error:
             raise WeightsError(f"{classifier.network_id} could not be loaded: {error}") from error
     preset = weights.transforms()
-    return _Network(
+    return Network(
         module.eval().requires_grad_(False),
         tuple(weights.meta["categories"]),
         False,

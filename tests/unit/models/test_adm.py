@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from guidebench.errors import WeightsError
-from guidebench.models.adm import ADM, NoisyClassifier
+from guidebench.models.adm import ADM
 from guidebench.models.base import Guided
-from guidebench.models.networks.adm_unet import EncoderUNet, UNet
+from guidebench.models.networks.adm_unet import UNet
 
 SMALL: dict[str, Any] = {
     "image_size": 16,
@@ -43,7 +43,7 @@ def test_saved_and_loaded_back_it_is_the_same(
     model: ADM, state: dict[str, Tensor], tmp_path: Path, layout: str
 ) -> None:
     if layout == "directory":
-        (tmp_path / "config.json").write_text(json.dumps(SMALL))
+        (tmp_path / "config.json").write_text(json.dumps({"architecture": SMALL}))
         save_file(state, tmp_path / "model.safetensors")
         loaded = ADM(str(tmp_path))
     else:
@@ -152,7 +152,10 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
         ADM(str(tmp_path / "nowhere"), SMALL).load("cpu")
     with pytest.raises(WeightsError, match=r"config\.json"):
         ADM(str(tmp_path)).load("cpu")
-    (tmp_path / "config.json").write_text(json.dumps(SMALL | {"widht": 3}))
+    (tmp_path / "config.json").write_text(json.dumps(SMALL))
+    with pytest.raises(WeightsError, match="with the key 'architecture'"):
+        ADM(str(tmp_path)).load("cpu")
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": SMALL | {"widht": 3}}))
     with pytest.raises(WeightsError, match=r"no model\.safetensors"):
         ADM(str(tmp_path)).load("cpu")
     save_file({"a": torch.zeros(1)}, tmp_path / "model.safetensors")
@@ -182,20 +185,3 @@ def test_the_configured_architecture_is_the_published_one(checkout: Path) -> Non
     config = yaml.safe_load((checkout / "conf/model/adm256.yaml").read_text())["architecture"]
     with torch.device("meta"):
         assert sum(p.numel() for p in UNet(**config).parameters()) == 552_814_086
-
-
-def test_noisy_classifier_gives_the_networks_logits() -> None:
-    architecture = {**SMALL, "out_channels": 5}
-    classifier = NoisyClassifier("a/b.pt", architecture, random_weights=True)
-    x = noise(2, 3, 16, 16).requires_grad_()
-    logits = classifier.logits(x, 30)
-    assert logits.shape == (2, 5) and logits.dtype == torch.float32
-    (gradient,) = torch.autograd.grad(logits[:, 0].sum(), x)
-    assert gradient.abs().amax((1, 2, 3)).min() > 0
-    assert isinstance(classifier._network, EncoderUNet)
-    assert torch.equal(classifier._network(x, torch.tensor([30.0, 30.0])), logits)
-    assert not torch.equal(classifier.logits(x, 900), logits)
-    assert classifier.network_id == "noisy_classifier:b (random weights)"
-    assert (
-        classifier.fingerprint() != NoisyClassifier("a/c.pt", architecture, random_weights=True).fingerprint()
-    )
