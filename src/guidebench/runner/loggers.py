@@ -86,6 +86,7 @@ class WandbLogger(Logger):
         numbers = records.select_dtypes("number").drop(columns="seed")
         summary = {f"mean/{column}": value for column, value in numbers.mean().items()}
         shown = records[records["image"] != ""].head(_IMAGES)
+        plain = records.loc[:, records.dtypes != object]  # neither configurations nor features
         try:
             import wandb
 
@@ -94,9 +95,7 @@ class WandbLogger(Logger):
                     wandb.Image(row.image, caption=f"{row.prompt} (seed {row.seed})")
                     for row in shown.itertuples()
                 ],
-                "samples": wandb.Table(
-                    dataframe=records.select_dtypes(exclude="object").drop(columns="image")
-                ),
+                "samples": wandb.Table(dataframe=plain.drop(columns="image")),
             }
             failures = int((records["status"] == "failed").sum())
             self._log(run_id, name, config, {**summary, "failures": failures}, content, group, directory)
