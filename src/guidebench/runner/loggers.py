@@ -86,7 +86,7 @@ class WandbLogger(Logger):
         numbers = records.select_dtypes("number").drop(columns="seed")
         summary = {f"mean/{column}": value for column, value in numbers.mean().items()}
         shown = records[records["image"] != ""].head(_IMAGES)
-        plain = records.loc[:, records.dtypes != object]  # neither configurations nor features
+        plain = records.loc[:, records.dtypes != "object"]  # neither configurations nor features
         try:
             import wandb
 
