@@ -86,6 +86,14 @@ def test_layout_of_the_published_classifier() -> None:
     assert sum(math.prod(shape) for shape in found.values()) == 54_096_360
 
 
+def test_published_sizes_pass_through_the_networks() -> None:
+    with torch.device("meta"):
+        images, times = torch.empty(1, 3, 256, 256), torch.empty(1)
+        assert UNet(model_channels=256, out_channels=6, **PUBLISHED)(images, times).shape == (1, 6, 256, 256)
+        classifier = EncoderUNet(model_channels=128, out_channels=1000, **PUBLISHED)
+        assert classifier(images, times).shape == (1, 1000)
+
+
 def test_resampling_by_convolution_and_labels_have_their_keys() -> None:
     found = shapes(UNet(**SMALL, resblock_updown=False, use_scale_shift_norm=False, num_classes=7))
     assert found["input_blocks.2.0.op.weight"] == (32, 32, 3, 3)
