@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
+from guidebench.models.motion_evaluator import MotionEvaluator
 from guidebench.models.motion_prior import MotionPrior
 from guidebench.motion.objectives import obstacle_cost, path_error
 from guidebench.problems import MotionControl, Problem, of_kind
@@ -54,6 +55,40 @@ class ObstacleObjective(Metric):
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         controls = of_kind(MotionControl, problems, "metric=obstacle_objective")
         return obstacle_cost(images.detach(), controls) / images.shape[1]
+
+
+class TextMotionDistance(Metric):
+    """Distance between the embeddings of a motion and of its prompt, by HumanML3D's evaluator.
+
+    Args:
+        evaluator: the networks.
+
+    References: LGD (Song et al. 2023), Tab. 2, 3 and 7: "embedding".
+    """
+
+    paper = "LGD, Tab. 2, 3 and 7"
+    handles = ("MotionControl",)
+    kind: ClassVar[Literal["motion"]] = "motion"
+    higher_is_better = False
+    unit = ""
+
+    def __init__(self, evaluator: MotionEvaluator) -> None:
+        self.evaluator = evaluator
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        return (self.evaluator.network_id,)
+
+    @property
+    def protocol(self) -> str:
+        return f"Euclidean distance of text and motion; {self.evaluator.network_id}"
+
+    def fingerprint(self) -> str:
+        return self.evaluator.fingerprint()
+
+    def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
+        controls = of_kind(MotionControl, problems, "metric=text_motion_distance")
+        return self.evaluator.distances(images, [control.prompt for control in controls])
 
 
 class MotionSurprise(Metric):

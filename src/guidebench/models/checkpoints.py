@@ -1,7 +1,7 @@
 """Networks that are one module and one file of weights: found, checked key by key, loaded and frozen."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Checkpoint:
                 network = self._make(module, arguments)
                 _wake(network)
         else:
-            state = {k: v for k, v in self._state().items() if not k.startswith(tuple(ignore))}
+            state = self._state(tuple(ignore))
             with torch.device("meta"):
                 network = self._make(module, arguments)
             self._check(state, network.state_dict())
@@ -111,20 +111,23 @@ class Checkpoint:
                 ) from error
         return path
 
-    def _state(self) -> Mapping[str, Tensor]:
+    def _state(self, ignore: tuple[str, ...]) -> Mapping[str, Tensor]:
+        """The file's tensors by key; those of nested mappings have their keys joined by dots."""
         path = self._file()
         try:
             if path.suffix == ".safetensors":
                 from safetensors.torch import load_file
 
-                return load_file(path)
-            state = torch.load(path, map_location="cpu", weights_only=True)
+                content: object = load_file(path)
+            else:
+                content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load: pickle, zip and runtime errors of every kind
             raise WeightsError(
                 f"{path} ({path.stat().st_size} bytes) cannot be read as a file of tensors: "
                 f"{type(error).__name__}: {str(error).splitlines()[0]} Fetch it again; pickled objects are refused."
             ) from error
-        if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        state = {key: value for key, value in _flat(content) if not key.startswith(ignore)}
+        if not state or not all(isinstance(value, Tensor) for value in state.values()):
             raise WeightsError(f"{path} holds no plain mapping of names to tensors.")
         return state
 
@@ -149,6 +152,15 @@ class Checkpoint:
                 f"{self.source} does not fit its architecture. Tensors: {'; '.join(words)}. Is the architecture "
                 "that of these weights?"
             )
+
+
+def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves of nested mappings; of what is no mapping, one without a key."""
+    if not isinstance(content, Mapping):
+        yield prefix, content
+        return
+    for key, value in content.items():
+        yield from _flat(value, f"{prefix}.{key}" if prefix else str(key))
 
 
 def _wake(network: nn.Module) -> None:

@@ -1,9 +1,9 @@
 """The human motion diffusion model: text to motion."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +15,7 @@ from guidebench.models.checkpoints import Checkpoint
 from guidebench.models.clip import CLIP
 from guidebench.models.networks.mdm_transformer import MotionTransformer
 from guidebench.models.weights import digest, resolve
-from guidebench.motion.representation import FEATURES, MAX_FRAMES, recover_joints
+from guidebench.motion.representation import FEATURES, MAX_FRAMES, read_statistics, recover_joints
 
 _MAX_TOKENS = 22  # twenty words, start and end
 _NOT_WEIGHTS = ("sequence_pos_encoder.", "embed_timestep.sequence_pos_encoder.", "clip_model.")
@@ -79,21 +79,9 @@ class MDM(DiffusionModel):
     def _read_statistics(self) -> tuple[Tensor, Tensor]:
         if self._checkpoint.random_weights:
             return torch.zeros(FEATURES), torch.ones(FEATURES)
-        directory, read = self._statistics_directory(), []
-        for name in ("Mean.npy", "Std.npy"):
-            try:
-                values = np.load(directory / name, allow_pickle=False)
-            except (OSError, ValueError) as error:
-                raise WeightsError(f"{directory / name} is missing or is no array: {error}") from error
-            if values.shape != (FEATURES,) or not np.isfinite(values).all():
-                raise WeightsError(
-                    f"{directory / name} has the shape {values.shape}; HumanML3D's statistics are {FEATURES} finite "
-                    "numbers"
-                )
-            read.append(torch.from_numpy(values).float())
-        return read[0], read[1]
+        return read_statistics(self._statistics_directory(), ("Mean.npy", "Std.npy"))
 
-    def _statistics_directory(self) -> Any:
+    def _statistics_directory(self) -> Path:
         if self.statistics is None:
             raise WeightsError(
                 "model.statistics: null; give the directory of HumanML3D's Mean.npy and Std.npy, with which the "

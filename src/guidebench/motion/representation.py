@@ -15,8 +15,13 @@ y points up; a motion begins at the origin, facing z.
 References: Guo et al., "Generating Diverse and Natural 3D Human Motions from Text", CVPR 2022.
 """
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import Tensor
+
+from guidebench.errors import WeightsError
 
 FEATURES = 263
 JOINTS = 22
@@ -48,6 +53,27 @@ def recover_joints(features: Tensor) -> Tensor:
     turned = _unturn(local[..., [0, 2]], half_angle[..., None])
     x, z = (turned[..., axis] + root[..., None, 2 * axis] for axis in (0, 1))
     return torch.cat([root[..., None, :], torch.stack([x, local[..., 1], z], dim=-1)], dim=-2)
+
+
+def read_statistics(directory: Path, names: tuple[str, str]) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of the features, (263,) each, float32, from two numpy files.
+
+    Raises:
+        WeightsError: a file is missing, or does not hold 263 finite numbers.
+    """
+    read = []
+    for name in names:
+        path = directory / name
+        try:
+            values = np.load(path, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise WeightsError(f"{path} is missing or is no array: {error}") from error
+        if values.shape != (FEATURES,) or not np.isfinite(values).all():
+            raise WeightsError(
+                f"{path} has the shape {values.shape}; HumanML3D's statistics are {FEATURES} finite numbers"
+            )
+        read.append(torch.from_numpy(values).float())
+    return read[0], read[1]
 
 
 def _lagged(values: Tensor, dim: int) -> Tensor:
