@@ -13,6 +13,7 @@ from torch import Tensor
 from guidebench.problems import Problem
 
 X_T, SAMPLER, METHOD, AUGMENTATION = "x_T", "sampler", "method", "augmentation"
+OBSERVATION = "observation"
 
 
 def generator(seed: int, case_id: str, stream: str) -> torch.Generator:

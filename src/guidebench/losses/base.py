@@ -7,10 +7,15 @@ import torch
 from torch import Tensor
 
 from guidebench.diffusion.random import RandomStreams
+from guidebench.errors import ConfigError
 from guidebench.problems import Problem
 
 Objective = Callable[[Tensor], Tensor]
 """Decoded samples (b, ...), images in [0, 1] -> losses (b,); row i depends on row i alone."""
+
+
+NoisyObjective = Callable[[Tensor, float], Tensor]
+"""Noisy samples x_t (b, ...) of the model's space and their time t -> losses (b,); row i depends on row i alone."""
 
 
 class Loss(ABC):
@@ -44,3 +49,15 @@ class Loss(ABC):
             problems: the batch, b of them.
             streams: source of the augmentations' randomness, one stream per sample.
         """
+
+    def bind_noisy(self, problems: Sequence[Problem], streams: RandomStreams) -> NoisyObjective:
+        """As `bind`, for networks that were trained on noise: what classifier guidance is guided by.
+
+        Raises:
+            ConfigError: the loss has no such networks.
+        """
+        raise ConfigError(
+            f"loss: {type(self).__name__} judges clean samples only, and method=classifier_guidance needs networks "
+            "that were trained on noise; choose a loss with a noisy classifier, or a method that guides by clean "
+            "estimates (lgd_mc, lgd_dps)"
+        )

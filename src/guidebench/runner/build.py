@@ -29,6 +29,7 @@ _ALLOWED = tuple(
         "methods",
         "metrics",
         "models",
+        "operators",
         "runner.loggers",
         "samplers",
         "studies",

@@ -119,7 +119,7 @@ def test_kl_on_the_other_schedule(method: str, expected: float, tolerance: float
     [
         ("lgd_dps", (15.7, 4.0), (26.0, 1.1)),
         ("lgd_mc_100", (0.66, 0.06), (0.417, 0.02)),
-        ("quadrature", (0.600, 0.08), (0.1708, 0.002)),
+        ("quadrature", (0.600, 0.08), (0.1708, 0.0005)),
     ],
 )
 def test_the_gradients_errors(method: str, near: tuple[float, float], far: tuple[float, float]) -> None:
@@ -136,7 +136,7 @@ def test_a_million_draws_are_the_quadrature(sigma: float) -> None:
         "study.methods.lgd_mc_1000.n_mc=1000000", "study.methods.lgd_mc_1000.chunk=100000"
     ).methods["lgd_mc_1000"]
     found = estimated_gradient(method, VE, x_t, sigma, normal_of(torch.Generator().manual_seed(0), 3))
-    expected = estimated_gradient(Quadrature(100_000), VE, x_t, sigma, normal_of(torch.Generator(), 3))
+    expected = estimated_gradient(Quadrature(10_001), VE, x_t, sigma, normal_of(torch.Generator(), 3))
     torch.testing.assert_close(found, expected, rtol=0.02, atol=0)
 
 

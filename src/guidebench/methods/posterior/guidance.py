@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,10 +12,12 @@ from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.random import METHOD, RandomStreams
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.methods.none import Unguided
-from guidebench.methods.posterior.likelihood import DrawLoss
 from guidebench.methods.posterior.stage import Stage
 from guidebench.problems import Problem
 from guidebench.samplers.base import Chain, EpsModel, Noises, State, cond_at, noise_at
+
+BoundLoss = Any
+"""What a method's `bind` gives to its `guide` as `Stage.loss`; a `DrawLoss` unless the method says otherwise."""
 
 Normal = Callable[[int], Tensor]
 """Gives n standard normal draws, (n, b, ...), one stream per sample."""
@@ -32,7 +34,7 @@ class Guidance(Method):
         backpropagates: whether `guide` calls `Stage.pull_back`, at most once.
     """
 
-    handles = ("TextToImage", "ClassConditional", "Restoration")
+    handles: ClassVar[tuple[str, ...]] = ("TextToImage", "ClassConditional", "Restoration", "MotionControl")
     backpropagates: ClassVar[bool] = True
     scale: float
 
@@ -44,16 +46,24 @@ class Guidance(Method):
         """How often a step of the grid is made; 1 = no time travel."""
         return 1
 
-    def bind(self, setup: Setup, problems: Sequence[Problem], streams: RandomStreams) -> DrawLoss:
-        """The loss of clean samples; by default that of what the model decodes them to."""
+    def bind(self, setup: Setup, problems: Sequence[Problem], streams: RandomStreams) -> BoundLoss:
+        """What `guide` finds as `stage.loss`; by default the loss of what the model decodes clean samples to."""
         return DecodedLoss(setup, problems)
+
+    def chain(self, setup: Setup) -> Chain:
+        """The chain that is guided; by default the sampler's."""
+        return setup.chain()
+
+    def start(self, chain: Chain, x_T: Tensor, loss: BoundLoss) -> Tensor:
+        """Where sampling starts; by default at noise."""
+        return x_T
 
     def run(
         self,
         chain: Chain,
         eps_model: EpsModel,
         state: State,
-        loss: DrawLoss,
+        loss: BoundLoss,
         normal: Normal,
         *,
         cond: Tensor | None = None,
@@ -66,7 +76,7 @@ class Guidance(Method):
             chain: the sampler's algebra.
             eps_model: the unguided prediction.
             state: `chain.init(x_T)`.
-            loss: of clean samples.
+            loss: what `bind` gives.
             normal: the method's own randomness.
             cond: conditioning of the model.
             noises: of the chain's stochastic stages; repeated stages draw theirs from `normal`.
@@ -103,14 +113,14 @@ class Guidance(Method):
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         if self.scale == 0:
             return Unguided().generate(problems, setup)
-        chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
-        finite = FiniteCheck()
+        chain, guided, streams = self.chain(setup), setup.guided(), setup.streams(problems)
+        loss, finite = self.bind(setup, problems, streams), FiniteCheck()
         with torch.no_grad():
             state, history = self.run(
                 chain,
                 guided,
-                chain.init(setup.x_T(streams)),
-                self.bind(setup, problems, streams),
+                chain.init(self.start(chain, setup.x_T(streams), loss)),
+                loss,
                 lambda n: streams.normal((n, *setup.model.sample_shape), METHOD).transpose(0, 1),
                 cond=setup.condition(problems),
                 noises=setup.noises(chain, streams),
@@ -123,11 +133,11 @@ class Guidance(Method):
     def cost(self, setup: Setup) -> Cost:
         if self.scale == 0:
             return Unguided().cost(setup)
-        rows = setup.rows * self._evaluations(setup.chain())
+        rows = setup.rows * self._evaluations(self.chain(setup))
         return Cost(nfe_fwd=rows, nfe_bwd=rows if self.backpropagates else 0)
 
     def loss_evaluations(self, setup: Setup) -> int:
-        return self._evaluations(setup.chain()) * self.losses_per_stage if self.scale else 0
+        return self._evaluations(self.chain(setup)) * self.losses_per_stage if self.scale else 0
 
     @property
     def losses_per_stage(self) -> int:

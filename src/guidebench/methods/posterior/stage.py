@@ -1,15 +1,16 @@
 """One network evaluation of a sampling chain, as a method that guides it sees it."""
 
+import math
 from collections.abc import Callable
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from guidebench.diffusion.prediction import Prediction
 from guidebench.errors import ConfigError
-from guidebench.methods.posterior.likelihood import DrawLoss, Estimate, rowwise
+from guidebench.methods.posterior.likelihood import Estimate, rowwise
 from guidebench.samplers.base import Chain, EpsModel
 
 Injection = Literal["score", "pigdm_paper", "pigdm_code", "dps_norm"]
@@ -35,7 +36,7 @@ class Stage:
         x_t: where the network is asked, (b, ...).
         t: at which time.
         eps_model: x_t -> eps_hat, conditioning included.
-        loss: of clean samples (n, b, ...), (n, b).
+        loss: what the method's `bind` made, by default a `DrawLoss`.
         normal: gives n standard normal draws, (n, b, ...).
         backpropagates: keep the graph of the network for `pull_back`.
 
@@ -55,7 +56,7 @@ class Stage:
         t: float,
         eps_model: EpsModel,
         cond: Tensor | None,
-        loss: DrawLoss,
+        loss: Any,
         normal: Callable[[int], Tensor],
         backpropagates: bool,
     ) -> None:
@@ -79,6 +80,16 @@ class Stage:
         (pulled,) = torch.autograd.grad(self._x0_hat, self._leaf, grad)
         return pulled
 
+    @property
+    def score_gain(self) -> float:
+        """kappa: by how much x_u moves per unit of gradient that is added to the score."""
+        return -self.sigma_t * self.chain.gain(self.k)
+
+    @property
+    def norms(self) -> tuple[float, float]:
+        """sqrt(alpha^2 + sigma^2) at t and u: 1 where variance is preserved, x over it where it is not."""
+        return math.hypot(self.alpha_t, self.sigma_t), math.hypot(self.alpha_u, self.sigma_u)
+
     def log(self, estimate: Estimate, weight: float = 1.0) -> None:
         """Remember the loss that an estimate stands for, and its effective number of draws."""
         self.logged |= {"loss": -estimate.log_p / weight, "ess": estimate.ess}
@@ -90,6 +101,10 @@ class Stage:
     def moved(self, shift: Tensor) -> Tensor:
         """The prediction eps' that moves x_u by `shift`."""
         return self.eps + shift / self.chain.gain(self.k)
+
+    def landing(self, x_u: Tensor) -> Tensor:
+        """The prediction eps' with which DDIM (eta = 0) steps to `x_u`."""
+        return (x_u - self.alpha_u / self.alpha_t * self.x_t) / self.chain.gain(self.k)
 
     def injected(self, grad: Tensor, how: Injection, weight: float, log_p: Tensor) -> Tensor:
         """The prediction eps' under `weight` times the gradient of log p(y | x_t).
@@ -120,7 +135,7 @@ class Stage:
         The standard deviation of p(x_0 | x_t) where the data are N(m, I); sigma_t itself on a variance-preserving
         schedule.
         """
-        return self.sigma_t / (self.alpha_t**2 + self.sigma_t**2) ** 0.5
+        return self.sigma_t / self.norms[0]
 
     def posterior_spread(self) -> Tensor:
         """The standard deviation of each element of p(x_0 | x_t), (b, ...), from a model that knows it.

@@ -1,0 +1,1 @@
+"""Linear maps that turn a clean sample into an observation."""
