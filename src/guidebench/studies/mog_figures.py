@@ -16,6 +16,7 @@ from guidebench.studies.mog import MixtureOfGaussians
 from guidebench.studies.two_gaussians import MEANS, STD, estimated_gradient, exact_gradient, normal_of
 
 _SHOWN = ("lgd_dps", "lgd_mc_1", "lgd_mc_10", "lgd_mc_100")
+_REPEATS = 200
 _LABELS = {"oracle": "exact", "lgd_dps": "LGD-DPS"}
 
 
@@ -36,15 +37,19 @@ def draw(study: MixtureOfGaussians, findings: Findings, folder: Path, stem: str)
 
 
 def _gradients(study: MixtureOfGaussians) -> Figure:
-    """Fig. 4: the gradient of log p(left | x_t) over x_t, exact and estimated, one estimate per point."""
+    """Fig. 4: the gradient of log p(left | x_t) over x_t, exact and estimated: mean and central 80 % of estimates."""
     figure = Figure(figsize=(4.2 * len(study.sigmas), 3.4), layout="constrained")
     for axes, sigma in zip(_row(figure, len(study.sigmas)), study.sigmas, strict=True):
         schedule, spread = EDM(sigma_max=max(study.sigmas)), (1 + sigma**2) ** 0.5
-        x_t = torch.linspace(-3 * spread, 3 * spread, 241, dtype=torch.float64)[:, None]
-        normal = normal_of(generator(study.seed, "mog", f"figure {sigma}"), len(x_t))
-        for method in (m for m in reversed(_SHOWN) if m in study.methods):
-            found = estimated_gradient(study.methods[method], schedule, x_t, sigma, normal)
-            axes.plot(x_t[:, 0], found[:, 0], lw=1, label=_label(study, method))
+        x_t = torch.linspace(-3 * spread, 3 * spread, 121, dtype=torch.float64)[:, None]
+        normal = normal_of(generator(study.seed, "mog", f"figure {sigma}"), _REPEATS * len(x_t))
+        for method in (m for m in _SHOWN if m in study.methods):
+            found = estimated_gradient(
+                study.methods[method], schedule, x_t.repeat(_REPEATS, 1), sigma, normal
+            ).view(_REPEATS, -1)
+            low, high = found.quantile(torch.tensor([0.1, 0.9], dtype=torch.float64), dim=0)
+            (line,) = axes.plot(x_t[:, 0], found.mean(0), lw=1, label=_label(study, method))
+            axes.fill_between(x_t[:, 0], low, high, color=line.get_color(), alpha=0.15, lw=0)
         exact = exact_gradient(schedule, x_t, sigma)[:, 0]
         axes.plot(x_t[:, 0], exact, "k--", lw=1.5, label=_LABELS["oracle"])
         # linear up to the size of the exact gradient: estimates can be a hundred times as large
