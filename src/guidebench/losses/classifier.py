@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from guidebench.diffusion.random import RandomStreams
-from guidebench.losses.base import Loss, Objective
+from guidebench.losses.base import Loss, NoisyObjective, Objective
 from guidebench.models.classifiers import Classifier
+from guidebench.models.noisy_classifier import NoisyClassifier
 from guidebench.problems import Labelled, Problem, of_kind
 
 
@@ -18,7 +20,7 @@ class ClassifierLoss(Loss):
         classifier: guides; a metric must use another one.
         scale: lambda, multiplies the loss.
 
-    Cost: one forward and backward of the classifier per image.
+    Cost: one forward and backward of the classifier per image. A `NoisyClassifier` serves classifier guidance too.
 
     References:
         LGD (Song et al. 2023), Sec. 6.3 and Tab. 4; DOODL, Sec. 5.2.
@@ -46,5 +48,16 @@ class ClassifierLoss(Loss):
         def objective(images: Tensor) -> Tensor:
             log_p = self.classifier.log_probabilities(images)
             return -self.scale * log_p.gather(1, labels[:, None])[:, 0]
+
+        return objective
+
+    def bind_noisy(self, problems: Sequence[Problem], streams: RandomStreams) -> NoisyObjective:
+        if not isinstance(self.classifier, NoisyClassifier):
+            return super().bind_noisy(problems, streams)
+        classifier = self.classifier
+        labels = classifier.labels(of_kind(Labelled, problems, "loss=classifier"), streams.device)
+
+        def objective(x_t: Tensor, t: float) -> Tensor:
+            return self.scale * cross_entropy(classifier.noisy_logits(x_t, t), labels, reduction="none")
 
         return objective

@@ -8,6 +8,7 @@ from guidebench.diffusion.random import RandomStreams
 from guidebench.errors import ConfigError
 from guidebench.losses.classifier import ClassifierLoss
 from guidebench.models.classifiers import SmallClassifier
+from guidebench.models.noisy_classifier import NoisyClassifier
 from guidebench.problems import ClassConditional, TextToImage
 from tiny_models import CLASSES
 
@@ -32,3 +33,22 @@ def test_problems_without_a_class_are_refused(loss: ClassifierLoss) -> None:
     problems = [TextToImage("a", 0, "a cat", "")]
     with pytest.raises(ConfigError, match="loss=classifier needs Labelled problems, got TextToImage"):
         loss.bind(problems, RandomStreams(problems))
+
+
+def test_a_classifier_that_knows_noise_guides_noisy_images() -> None:
+    architecture = {"image_size": 8, "model_channels": 32, "channel_mult": [1], "num_res_blocks": 1}
+    architecture |= {"attention_resolutions": [], "num_head_channels": 32}
+    classifier = NoisyClassifier("tiny", CLASSES, architecture, random_weights=True)
+    problems = [ClassConditional(f"c{i}", 0, i, CLASSES[i]) for i in (2, 0)]
+    loss, streams = ClassifierLoss(classifier, scale=3.0), RandomStreams(problems)
+    x, labels = torch.randn(2, 3, 8, 8), torch.tensor([2, 0])
+    expected = 3 * cross_entropy(classifier.noisy_logits(x, 70), labels, reduction="none")
+    torch.testing.assert_close(loss.bind_noisy(problems, streams)(x, 70), expected)
+    clean = 3 * cross_entropy(classifier.noisy_logits(x, 1), labels, reduction="none")
+    torch.testing.assert_close(loss.bind(problems, streams)(x / 2 + 0.5), clean)
+
+
+def test_a_classifier_of_clean_images_guides_no_noisy_ones(loss: ClassifierLoss) -> None:
+    problems = [ClassConditional("c", 0, 0, CLASSES[0])]
+    with pytest.raises(ConfigError, match="trained on noise"):
+        loss.bind_noisy(problems, RandomStreams(problems))
