@@ -33,6 +33,8 @@ _NOTES = (
     "classifier-free guidance, as in `method=none`.",
     "Intervals, 95 %: Wilson for rates, t for PSNR, Fisher for correlations, bootstrap for the overlap of errors, "
     "jackknife over 20 groups of pictures for FID and KID.",
+    "A CLIP chooses among 100 captions that say different things; all but the picture's own are false of it, unless "
+    "said otherwise.",
     "An overlap of 1 is what independent errors give: P(both wrong) over P(first wrong) P(second wrong).",
     '"close": the interval holds the bar too.',
 )

@@ -48,30 +48,44 @@ def plain(*colors: tuple[int, int, int]) -> np.ndarray:
     return np.stack([np.full((8, 8, 3), color, np.uint8) for color in colors])
 
 
-def test_groups_hold_captions_of_different_meaning_whatever_their_words() -> None:
-    said = [
-        caption("a cat", "cat"),
-        caption("the cat", "cat"),
-        caption("a dog", "dog"),
-        caption("a fox", "fox"),
-    ]
-    assert reading.groups_of_different([*said, *said], 2) == [[0, 2], [3, 4], [5, 6]]
-    assert reading.groups_of_different(said, 4) == []
-    assert reading.groups_of_different(said, 3) == [[0, 2, 3]]
+def described(*said: tuple[str, set[str], set[str]]) -> Pictures:
+    """Pictures 1, 2, ... of grey, each with a caption's text, its facts, and what is shown."""
+    return Pictures(
+        plain(*((i, i, i) for i in range(1, len(said) + 1))),
+        tuple(caption(text, *facts) for text, facts, _ in said),
+        tuple(frozenset(shown) for _, _, shown in said),
+    )
+
+
+def test_candidates_say_different_things_and_are_false_where_asked() -> None:
+    pictures = described(
+        ("a cat", {"cat"}, {"cat", "black"}),
+        ("a black animal", {"black"}, {"dog", "black"}),
+        ("the cat", {"cat"}, {"cat", "white"}),
+        ("a dog", {"dog"}, {"dog", "white"}),
+        ("a white fox", {"fox", "white"}, {"fox", "white"}),
+    )
+    said = [c.facts for c in pictures.captions]
+    among = reading.candidates(pictures, 3, others_false=True)
+    assert among is not None and among.shape == (5, 3) and among[:, 0].tolist() == [0, 1, 2, 3, 4]
+    for row, shown in zip(among, pictures.shown, strict=True):
+        assert len({said[i] for i in row}) == 3
+        assert all(not said[i] <= shown for i in row[1:])
+    everything = reading.candidates(pictures, 4, others_false=False)
+    assert everything is not None and {said[i] for i in everything[0]} == set(said)
+    # of the black cat, "a black animal" is true: two false ones are left
+    assert reading.candidates(pictures, 4, others_false=True) is None
+    assert reading.candidates(pictures, 5, others_false=False) is None
 
 
 def test_ranking_finds_exactly_the_confused_captions() -> None:
-    numbers = range(1, 100)
-    pictures = Pictures(
-        plain(*((i, i, i) for i in numbers)),
-        tuple(caption(str(i), str(i)) for i in numbers),
-        tuple(frozenset({str(i)}) for i in numbers),
-    )
+    pictures = described(*((str(i), {str(i)}, {str(i)}) for i in range(1, 100)))
     clip: Any = OneHotCLIP({3, 50})
-    groups = [list(range(50)), list(range(50, 99))]
-    right = reading.ranked_first(clip, pictures, groups)
+    among = reading.candidates(pictures, 40, others_false=True)
+    assert among is not None
+    right = reading.ranked_first(clip, pictures, among)
     assert right.shape == (99,)
-    assert [numbers[i] for i in np.flatnonzero(~right)] == [3, 50]
+    assert (np.flatnonzero(~right) + 1).tolist() == [3, 50]
 
 
 def test_classifiers_are_held_against_the_facts() -> None:

@@ -1,12 +1,10 @@
 """How well networks read pictures: CLIPs rank captions, classifiers name classes, heads predict pleasantness."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from guidebench.data.pleasantness import pleasantness
-from guidebench.data.worlds.world import Caption
 from guidebench.models.aesthetic import AestheticHead
 from guidebench.models.classifiers import Classifier
 from guidebench.models.clip import CLIP
@@ -14,33 +12,47 @@ from guidebench.pixels import to_tensor
 from guidebench.studies.zoo.estimates import Booleans, Floats
 from guidebench.studies.zoo.pictures import Images, Pictures
 
+Candidates = NDArray[np.intp]
 _BATCH = 100
 
 
-def groups_of_different(captions: Sequence[Caption], size: int) -> list[list[int]]:
-    """Disjoint groups of `size` captions of which no two say the same; by index, in order."""
-    groups: list[list[int]] = [[]]
-    said: set[frozenset[str]] = set()
-    for index, caption in enumerate(captions):
-        if caption.facts not in said:
-            said.add(caption.facts)
-            groups[-1].append(index)
-        if len(groups[-1]) == size:
-            groups.append([])
-            said = set()
-    return groups[:-1]
+def candidates(pictures: Pictures, size: int, others_false: bool) -> Candidates | None:
+    """For each picture its own caption, first, and `size - 1` captions of other pictures, no two of which say the same.
+
+    Args:
+        pictures: n of them.
+        size: of each row.
+        others_false: leave out captions of other pictures that are true of this one too, which are as right.
+
+    Returns:
+        (n, size) indices of captions; None where some picture has too few.
+    """
+    said = [caption.facts for caption in pictures.captions]
+    different = list({facts: index for index, facts in enumerate(said)}.values())
+    rows = []
+    for own, shown in enumerate(pictures.shown):
+        turned = sorted(different, key=lambda index: (index - own) % len(said))
+        others = [i for i in turned if said[i] != said[own] and not (others_false and said[i] <= shown)]
+        rows.append([own, *others[: size - 1]])
+    return np.array(rows) if min(map(len, rows)) == size else None
 
 
 @torch.no_grad()
-def ranked_first(clip: CLIP, pictures: Pictures, groups: Sequence[Sequence[int]]) -> Booleans:
-    """Whether a picture's own caption is the nearest among those of its group, one entry per picture of each group."""
-    right = []
-    for group in groups:
-        rows = list(group)
-        seen = clip.encode_image(to_tensor(pictures.images[rows]))
-        said = clip.encode_text([pictures.captions[row].text for row in rows])
-        right.append((seen @ said.T).argmax(dim=1).numpy() == np.arange(len(rows)))
-    return np.concatenate(right)
+def ranked_first(clip: CLIP, pictures: Pictures, among: Candidates) -> Booleans:
+    """Whether each picture is nearest to its own caption, (n,).
+
+    Args:
+        clip: embeds both.
+        pictures: n of them.
+        among: from `candidates`.
+    """
+    parts = range(0, len(pictures.images), _BATCH)
+    seen = torch.cat([clip.encode_image(to_tensor(pictures.images[k : k + _BATCH])) for k in parts])
+    texts = [caption.text for caption in pictures.captions]
+    said = torch.cat([clip.encode_text(texts[k : k + _BATCH]) for k in parts])
+    cosines = (seen @ said.T).gather(1, torch.from_numpy(among)).numpy()
+    right: Booleans = cosines[:, 0] > cosines[:, 1:].max(axis=1)
+    return right
 
 
 @torch.no_grad()
