@@ -4,25 +4,49 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+import yaml
 from components import FIXED_COST, each, job, problems
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
 from guidebench.methods.none import Unguided
+from guidebench.models.adm import ADM
+from guidebench.models.base import DiffusionModel
 from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.problems import Problem
-from guidebench.runner.build import Job
+from guidebench.runner.build import Job, component_class
 from guidebench.runner.compat import check_compatibility
+from guidebench.runner.compose import shipped
+from tiny_models import CLASSES
 
 SAMPLERS = ["edict", "ddim"]
 pytestmark = pytest.mark.parametrize("sampler", SAMPLERS)
+
+NETWORK = (
+    "{image_size: 64, model_channels: 32, channel_mult: [1, 1, 1, 1], num_res_blocks: 1, "
+    "attention_resolutions: [], num_head_channels: 32"
+)
+PIXELS = ["~experiment", "~setting", "model=embedded_pixels", "cfg_scale=1"]
+OF_ONE_KIND = {
+    "ClassConditional": [
+        *PIXELS,
+        "dataset=classes/embedded",
+        "loss=classifier",
+        "classifier@guide_classifier=pixels_noisy",
+        "+guide_classifier.random_weights=true",
+        f"+guide_classifier.classes=[{','.join(CLASSES)}]",
+        f"+guide_classifier.architecture={NETWORK}}}",
+    ],
+    "Restoration": [*PIXELS, "dataset=restoration/embedded", "loss=linear_inverse"],
+}
+"""What a method is composed with that handles one kind of problem alone; all others are tried on texts."""
 
 
 class Counted:
     """A model that counts network rows itself, independently of the methods' own counters."""
 
-    def __init__(self, model: LatentDiffusion) -> None:
+    def __init__(self, model: DiffusionModel) -> None:
         self._model, self.forwards, self.backwards = model, 0, 0
 
     def __getattr__(self, name: str) -> object:
@@ -39,27 +63,42 @@ class Counted:
         self.backwards += len(grad)
 
 
+def handles(name: str) -> tuple[str, ...]:
+    """The kinds of problem that a method declares."""
+    node = yaml.safe_load((shipped("conf") / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
+    declared: tuple[str, ...] = component_class(node["_target_"], "method").handles  # type: ignore[attr-defined]
+    return declared
+
+
 def compose(name: str, sampler: str, clips: dict[str, str], *overrides: str) -> Job:
-    return job(
-        f"method={name}",
-        f"sampler={sampler}",
+    texts = [
         f"guide_clip.directory={clips['guide']}",
         f"score_clip.directory={clips['score']}",
-        "n_steps=4",
-        "n_opt=2",
         "loss.n_crops=3",
-        *overrides,
-    )
+    ]
+    setting = OF_ONE_KIND.get(handles(name)[0], texts)
+    return job(f"method={name}", f"sampler={sampler}", *setting, "n_steps=4", "n_opt=2", *overrides)
 
 
-def generate(
-    made: Job, model: LatentDiffusion | Counted, some: Sequence[Problem] | None = None
-) -> Generation:
+@pytest.fixture(scope="module")
+def tiny_pixels() -> ADM:
+    """A pixel-space model with random weights, 64 x 64."""
+    model = ADM("tiny", yaml.safe_load(f"{NETWORK}, out_channels: 6}}"), random_weights=True)
+    model.load("cpu")
+    return model
+
+
+@pytest.fixture
+def model(name: str, tiny_model: LatentDiffusion, tiny_pixels: ADM) -> LatentDiffusion | ADM:
+    return tiny_pixels if handles(name)[0] in OF_ONE_KIND else tiny_model
+
+
+def generate(made: Job, model: DiffusionModel | Counted, some: Sequence[Problem] | None = None) -> Generation:
     method: Method = made.build("method")
     return method.generate(problems(method.handles) if some is None else some, setup(made, model))
 
 
-def setup(made: Job, model: LatentDiffusion | Counted) -> Setup:
+def setup(made: Job, model: DiffusionModel | Counted) -> Setup:
     cfg_scale = made.config["cfg_scale"]
     return Setup(model, made.build("sampler"), made.build("loss"), made.build("gradient"), cfg_scale)
 
@@ -72,45 +111,46 @@ def made(name: str, sampler: str, clip_directories: dict[str, str]) -> Job:
 
 
 @each("method")
-def test_generates_one_image_per_problem(made: Job, tiny_model: LatentDiffusion) -> None:
+def test_generates_one_image_per_problem(made: Job, model: LatentDiffusion | ADM) -> None:
     state = torch.get_rng_state()
-    first = generate(made, tiny_model)
-    assert first.samples.shape == (4, 3, 32, 32) and first.latents.shape == (4, *tiny_model.sample_shape)
+    first = generate(made, model)
+    assert first.samples.shape == model.decode(first.latents).shape
+    assert first.latents.shape == (4, *model.sample_shape)
     assert first.samples.dtype == first.latents.dtype == torch.float32
     assert first.samples.min() >= 0 and first.samples.max() <= 1 and first.samples.std() > 0
     assert not first.failures
     for curve in first.history.values():
         assert curve.shape[0] == 4 and curve.isfinite().all()
-    again = generate(made, tiny_model)
+    again = generate(made, model)
     assert torch.equal(first.samples, again.samples)  # nothing depends on what was done before ...
     assert torch.equal(state, torch.get_rng_state())  # ... nor on the global generator
 
 
 @each("method")
 def test_strength_0_is_unguided_bit_for_bit(
-    name: str, sampler: str, made: Job, clip_directories: dict[str, str], tiny_model: LatentDiffusion
+    name: str, sampler: str, made: Job, clip_directories: dict[str, str], model: LatentDiffusion | ADM
 ) -> None:
     method: Method = made.build("method")
-    if not method.needs_loss:
-        pytest.skip("has no strength: nothing guides it")
-    plain = Unguided().generate(problems(method.handles), setup(made, tiny_model))
-    off = generate(compose(name, sampler, clip_directories, "method.scale=0"), tiny_model)
+    if "scale" not in made.config["method"]:
+        pytest.skip("has no strength: nothing guides it, or nothing can be turned down")
+    plain = Unguided().generate(problems(method.handles), setup(made, model))
+    off = generate(compose(name, sampler, clip_directories, "method.scale=0"), model)
     assert torch.equal(off.samples, plain.samples) and torch.equal(off.latents, plain.latents)
     assert off.cost == plain.cost
-    guided = generate(made, tiny_model)
+    guided = generate(made, model)
     assert not torch.equal(guided.latents, plain.latents)  # else the equality above says nothing
 
 
 @each("method")
-def test_a_sample_does_not_depend_on_its_batch(made: Job, tiny_model: LatentDiffusion) -> None:
+def test_a_sample_does_not_depend_on_its_batch(made: Job, model: LatentDiffusion | ADM) -> None:
     # Not bitwise: matrix products of another batch size add up in another order, and that rounding passes through
     # the chain and the optimiser.
-    together = generate(made, tiny_model).samples
+    together = generate(made, model).samples
     some = problems(made.build("method").handles)
     for row in range(4):
-        alone = generate(made, tiny_model, some[row : row + 1]).samples
+        alone = generate(made, model, some[row : row + 1]).samples
         torch.testing.assert_close(alone[0], together[row], atol=1e-3, rtol=0)
-    reverse = generate(made, tiny_model, some[::-1]).samples.flip(0)
+    reverse = generate(made, model, some[::-1]).samples.flip(0)
     torch.testing.assert_close(reverse, together, atol=1e-3, rtol=0)
     assert (together[0] - together[1]).abs().max() > 1e-2  # else rows could be mixed up unseen
 
@@ -123,36 +163,36 @@ def test_the_declared_cost_is_what_the_network_sees(
     cfg_scale: float,
     made: Job,
     clip_directories: dict[str, str],
-    tiny_model: LatentDiffusion,
+    model: LatentDiffusion | ADM,
 ) -> None:
     made = compose(name, sampler, clip_directories, f"cfg_scale={cfg_scale}", *FIXED_COST["checkpointed"])
-    model = Counted(tiny_model)
-    generation = generate(made, model)
-    counted = Cost(model.forwards // 4, model.backwards // 4)
-    assert model.forwards % 4 == model.backwards % 4 == 0
+    watched = Counted(model)
+    generation = generate(made, watched)
+    counted = Cost(watched.forwards // 4, watched.backwards // 4)
+    assert watched.forwards % 4 == watched.backwards % 4 == 0
     assert generation.cost == counted
     method: Method = made.build("method")
-    assert method.cost(setup(made, tiny_model)) == counted
+    assert method.cost(setup(made, model)) == counted
 
 
 @each("method")
-def test_weights_stay_frozen(made: Job, tiny_model: LatentDiffusion) -> None:
-    before = {k: v.clone() for name in tiny_model.modules for k, v in _state(tiny_model, name).items()}
-    generate(made, tiny_model)
-    for module in tiny_model.modules.values():
+def test_weights_stay_frozen(made: Job, model: LatentDiffusion | ADM) -> None:
+    before = {k: v.clone() for name in model.modules for k, v in _state(model, name).items()}
+    generate(made, model)
+    for module in model.modules.values():
         assert not module.training
         assert all(p.grad is None and not p.requires_grad for p in module.parameters())
-    after = {k: v for name in tiny_model.modules for k, v in _state(tiny_model, name).items()}
+    after = {k: v for name in model.modules for k, v in _state(model, name).items()}
     assert before.keys() == after.keys() and all(torch.equal(before[k], after[k]) for k in before)
 
 
 @each("method")
-def test_declarations(made: Job, tiny_model: LatentDiffusion) -> None:
+def test_declarations(made: Job, model: LatentDiffusion | ADM) -> None:
     method: Method = made.build("method")
     assert method.paper and method.handles
-    evaluations = method.loss_evaluations(setup(made, tiny_model))
+    evaluations = method.loss_evaluations(setup(made, model))
     assert evaluations > 0 if method.needs_loss else evaluations == 0
 
 
-def _state(model: LatentDiffusion, name: str) -> dict[str, Tensor]:
+def _state(model: LatentDiffusion | ADM, name: str) -> dict[str, Tensor]:
     return {f"{name}.{k}": v for k, v in model.modules[name].state_dict().items()}
