@@ -80,7 +80,7 @@ def entries(group: str) -> list[Entry]:
                 summary=next((c for c in comments if not c.startswith("@package")), about.get("summary", "")),
                 paper=about.get("paper", ""),
                 weights=_weights(node),
-                handles=", ".join(about.get("handles", ())),
+                handles=", ".join(about.get("handles") or ()),
             )
         )
     return found
@@ -107,15 +107,23 @@ def _with_defaults(node: dict[str, Any], root: Path) -> dict[str, Any]:
 
 
 def _about_class(target: str) -> dict[str, Any]:
-    """First line of the docstring and the literal class attributes of a class, from its source text."""
+    """First line of the docstring and the literal attributes of a class, inherited ones too, from the source text."""
     module, _, name = target.rpartition(".")
     path = Path(guidebench.__file__).parent.joinpath(*module.split(".")[1:]).with_suffix(".py")
-    classes = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.ClassDef)]
-    cls = next(c for c in classes if c.name == name)
-    about: dict[str, Any] = {}
+    body = ast.parse(path.read_text(encoding="utf-8")).body
+    classes = {n.name: n for n in body if isinstance(n, ast.ClassDef)}
+    imported = {
+        alias.name: f"{n.module}.{alias.name}"
+        for n in body
+        if isinstance(n, ast.ImportFrom) and (n.module or "").startswith("guidebench.")
+        for alias in n.names
+    }
+    cls, about = classes[name], dict[str, Any]()
     for base in cls.bases:
-        parent = next((c for c in classes if isinstance(base, ast.Name) and c.name == base.id), None)
-        about |= _literals(parent) if parent else {}
+        if isinstance(base, ast.Name) and base.id in classes:
+            about |= _about_class(f"{module}.{base.id}")
+        elif isinstance(base, ast.Name) and base.id in imported:
+            about |= _about_class(imported[base.id])
     return about | _literals(cls) | {"summary": (ast.get_docstring(cls) or "").split("\n")[0]}
 
 
