@@ -135,11 +135,13 @@ class MotionControl(Problem):
         prompt: the text.
         path: way points (x, z) on the floor, metres, at least one; motions start at the origin, facing z.
         obstacle: (x, z) of its middle; None for none.
+        category: the kind of motion, for tables that are broken down by it.
     """
 
     prompt: str
     path: tuple[tuple[float, float], ...]
     obstacle: tuple[float, float] | None = None
+    category: str = ""
 
     @property
     def caption(self) -> str:

@@ -137,7 +137,7 @@ CLASSES = ["dataset=classes/animals_and_birds", "~metrics.clip_score", "~metrics
             ["method=one_step", *CLASSES],
             r"loss: ClipText handles TextToImage, and dataset: WorldClasses holds ClassCond",
         ),
-        (CLASSES[:1], r"metrics\.clip_score: ClipScore handles TextToImage.*~metrics\.clip_score"),
+        (CLASSES[:1], r"metrics\.prompt_success: .* handles TextToImage.*~metrics\.prompt_success"),
         (["+metric@metrics.psnr=psnr"], r"metrics\.psnr: PSNR handles Restoration, and dataset: SceneBench"),
         (["model=embedded_pixels", *CLASSES], r"cfg_scale=4: model: ADM is unconditional.*set cfg_scale=1"),
         (

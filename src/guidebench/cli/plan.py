@@ -41,8 +41,10 @@ def main(argv: list[str]) -> int:
     overrides = [a for a in arguments.arguments if "=" in a]
     if len(names) > 1:
         parser.error(f"one table at a time, got {' '.join(names)}")
-    jobs = sweeps.load(names[0], overrides).jobs if names else _jobs(overrides)
-    _print(jobs, with_probe=not arguments.no_probe)
+    sweep = sweeps.load(names[0], overrides) if names else None
+    _print(sweep.jobs if sweep else _jobs(overrides), with_probe=not arguments.no_probe)
+    if sweep and sweep.costs:
+        Console().print(sweep.costs)
     return 0
 
 
@@ -120,7 +122,7 @@ def _print(jobs: Sequence[SweptJob], with_probe: bool) -> None:
 def _probe(job: Job) -> Probe:
     """Time one forward and one backward of a batch through network, decoder and loss."""
     config = job.config
-    hub = bool(config["model"].get("revision"))
+    hub = "revision" in config["model"] or str(config["model"].get("source")).startswith("https://")
     if hub:
         job = _with_random_weights(job)
     experiment = Experiment(job)

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from guidebench.data.pictures import PictureSet
+from guidebench.data.pictures import PictureSet, imagenet_names
 from guidebench.data.worlds import WORLDS
 from guidebench.errors import DataError
 from guidebench.problems import ClassConditional, Restoration
@@ -14,25 +14,54 @@ class WorldClasses:
 
     Args:
         worlds: their names; classes are numbered through in this order, as the classifiers of these worlds do.
+        without: classes to leave out, such as those that no picture shows; the others keep their numbers.
         limit: the first n classes; null takes all.
     """
 
     paper: str = "after LGD, Tab. 4"
     handles: tuple[str, ...] = ("ClassConditional",)
 
-    def __init__(self, worlds: Sequence[str], limit: int | None = None) -> None:
+    def __init__(self, worlds: Sequence[str], without: Sequence[str] = (), limit: int | None = None) -> None:
         unknown = [world for world in worlds if world not in WORLDS or not WORLDS[world].classes]
         if unknown or not worlds:
             allowed = ", ".join(name for name, world in WORLDS.items() if world.classes)
             raise DataError(f"dataset.worlds={list(worlds)}: allowed are {allowed}, at least one.")
-        self.worlds, self.limit = list(worlds), limit
+        self.names = [name for world in worlds for name in WORLDS[world].classes]
+        if not set(without) <= set(self.names):
+            raise DataError(f"dataset.without={list(without)}: allowed are {', '.join(self.names)}.")
+        self.without, self.limit = set(without), limit
 
     def problems(self, seeds: Sequence[int]) -> list[ClassConditional]:
         """Every class with every seed, classes outermost."""
-        names = [name for world in self.worlds for name in WORLDS[world].classes]
+        kept = [(label, name) for label, name in enumerate(self.names) if name not in self.without]
         return [
             ClassConditional(_slug(name), seed, label, name)
-            for label, name in enumerate(names[: self.limit])
+            for label, name in kept[: self.limit]
+            for seed in seeds
+        ]
+
+
+class ImageNetClasses:
+    """ImageNet's thousand classes; seeds tell several images of one class apart.
+
+    Args:
+        limit: n classes, spread evenly over the thousand; null takes all.
+    """
+
+    paper: str = "LGD, Tab. 4"
+    handles: tuple[str, ...] = ("ClassConditional",)
+
+    def __init__(self, limit: int | None = None) -> None:
+        self.limit = limit
+
+    def problems(self, seeds: Sequence[int]) -> list[ClassConditional]:
+        """Every class with every seed, classes outermost; case ids begin with the class's number, as names repeat."""
+        names = list(enumerate(imagenet_names()))
+        n = len(names) if self.limit is None else self.limit
+        kept = [names[i * len(names) // n] for i in range(n)]
+        return [
+            ClassConditional(f"{label}-{_slug(name)}", seed, label, name)
+            for label, name in kept
             for seed in seeds
         ]
 

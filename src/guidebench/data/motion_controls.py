@@ -45,7 +45,7 @@ class MotionControls:
     def problems(self, seeds: Sequence[int]) -> list[MotionControl]:
         """Every prompt in every direction with every seed, prompts outermost."""
         return [
-            MotionControl(f"{name}-{i}", seed, prompt, (end,), self._obstacle(end))
+            MotionControl(f"{name}-{i}", seed, prompt, (end,), self._obstacle(end), name.replace("-", " "))
             for name, prompt in self.prompts.items()
             for i, end in enumerate(self._ends(self.reach[name]))
             for seed in seeds

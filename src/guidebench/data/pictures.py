@@ -137,7 +137,7 @@ class ImageFolder(PictureSet):
 
     def labelled(self) -> list[LabelledPicture]:
         folders = sorted(path.name for path in self._root.iterdir() if path.is_dir())
-        names = folders if self.names == "folders" else _imagenet_names()
+        names = folders if self.names == "folders" else imagenet_names()
         if len(names) != len(folders):
             raise DataError(
                 f"{self._root} has {len(folders)} folders, and {self.names} has {len(names)} classes."
@@ -173,7 +173,8 @@ class ImageFolder(PictureSet):
         return np.asarray(square)
 
 
-def _imagenet_names() -> list[str]:
+def imagenet_names() -> list[str]:
+    """Names of ImageNet's thousand classes as torchvision's classifiers have them; two pairs are equal."""
     from torchvision.models import ResNet50_Weights
 
     return list(ResNet50_Weights.IMAGENET1K_V2.meta["categories"])

@@ -14,7 +14,7 @@ class Unguided(Method):
     """Plain sampling with classifier-free guidance: what every guided method is compared against."""
 
     paper = "baseline"
-    handles = ("TextToImage", "ClassConditional", "Restoration")
+    handles = ("TextToImage", "ClassConditional", "Restoration", "MotionControl")
     needs_loss = False
 
     @torch.no_grad()

@@ -5,6 +5,7 @@ knows. Points lie on the floor, (x, z).
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -18,7 +19,8 @@ def root_on_floor(motions: Tensor) -> Tensor:
     return motions[..., [0, 2]]
 
 
-def along(path: Sequence[tuple[float, float]], frames: int) -> Tensor:
+@lru_cache(maxsize=1024)
+def along(path: tuple[tuple[float, float], ...], frames: int) -> Tensor:
     """Where a walk from the origin through the way points is at each frame, (frames, 2), float64.
 
     Each stretch takes equally many frames; frame 0 is at the origin and the last one at the last way point.

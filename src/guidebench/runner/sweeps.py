@@ -1,6 +1,6 @@
 """The sweep behind a table: experiments/<paper>/<name>.yaml, expanded into jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from guidebench.runner.suggest import suggestion
 
 DEFAULT_SIZE = "small"
 _KEYS = {"overrides", "sizes", "layout"}
+_OPTIONAL = {"variants", "costs"}
 _STUDY_KEYS = {"study", "sizes", "layouts"}
 _OF_THE_MACHINE = ("paths.", "device", "batch_size", "memory_budget_gb", "logger")
 """Overrides that say where and how to run, not what: a table does not mention them."""
@@ -21,7 +22,12 @@ _OF_THE_MACHINE = ("paths.", "device", "batch_size", "memory_budget_gb", "logger
 
 @dataclass(frozen=True)
 class SweptJob:
-    """One job of a sweep with what was chosen for it."""
+    """One job of a sweep with what was chosen for it.
+
+    Args:
+        job: composed and checked.
+        overrides: what was chosen; a variant of the table stands there by its name.
+    """
 
     job: Job
     overrides: tuple[str, ...]
@@ -45,12 +51,14 @@ class Sweep:
         layout: of the table, for `report.spec.parse_spec`.
         jobs: every job, composed and checked; they differ in the table's row key and the seed alone.
         asked: the user's own overrides.
+        costs: what the paper's own run costs in this suite, in words; empty where it is not known.
     """
 
     name: str
     layout: dict[str, Any]
     jobs: tuple[SweptJob, ...]
     asked: tuple[str, ...]
+    costs: str = ""
 
     @property
     def config(self) -> dict[str, Any]:
@@ -76,16 +84,20 @@ class Sweep:
     @property
     def labels(self) -> dict[str, str]:
         """What was run, for headings: what all jobs share, and what the user changed."""
-        config = self.config
+        config, rows = self.config, self.layout["rows"]["values"]
+        model, sampler = (config[name]["_target_"].rpartition(".")[2] for name in ("model", "sampler"))
+        strength = {row: value for row, value in config["strength"].items() if row in rows}
         labels = {
             "suite": config["suite"],
             "size": config["size"],
-            "model": config["model"]["source"] + (" (random weights)" if config["random_weights"] else ""),
-            "sampler": f"{config['sampler']['_target_'].rpartition('.')[2]} {config['n_steps']} steps",
+            "model": config["model"].get("source", model) + " (random weights)" * config["random_weights"],
+            "sampler": f"{sampler} {config['sampler']['n_steps']} steps",
             "optimisation steps": str(config["n_opt"]),
             "cfg scale": f"{config['cfg_scale']:g}",
-            "strength": ", ".join(f"{method} {value:g}" for method, value in config["strength"].items()),
+            "strength": ", ".join(f"{row} {value:g}" for row, value in strength.items()),
         }
+        if not any("n_opt" in swept.job.config["method"] for swept in self.jobs):
+            del labels["optimisation steps"]
         ours = [o for o in self.asked if not o.startswith((*_OF_THE_MACHINE, "suite=", "size="))]
         return labels | ({"overrides": " ".join(ours)} if ours else {})
 
@@ -100,6 +112,9 @@ def table_names() -> list[str]:
 def document(name: str) -> dict[str, Any]:
     """The YAML of a table: `overrides`, `sizes` and `layout`; of a study: `study`, `sizes` and `layouts`.
 
+    A table may also have `variants`, overrides by the name of a row that stands for them where one key does not tell
+    the rows apart, and `costs`, by suite, what the paper's own run costs, in words.
+
     Raises:
         ConfigError: there is no such table, or its keys are wrong.
     """
@@ -108,9 +123,10 @@ def document(name: str) -> dict[str, Any]:
         near = suggestion(name, table_names())
         raise ConfigError(f"table {name!r}: there is none; {near}allowed: {', '.join(table_names())}")
     content: dict[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if content.keys() not in (_KEYS, _STUDY_KEYS):
+    if content.keys() - _OPTIONAL not in (_KEYS, _STUDY_KEYS):
         raise ConfigError(
-            f"{path}: has the keys {sorted(content)}, must have {sorted(_KEYS)}, or for a study {sorted(_STUDY_KEYS)}"
+            f"{path}: has the keys {sorted(content)}; a table must have {sorted(_KEYS)} and may have "
+            f"{sorted(_OPTIONAL)}, a study must have {sorted(_STUDY_KEYS)}"
         )
     return content
 
@@ -154,5 +170,19 @@ def load(name: str, overrides: Sequence[str] = ()) -> Sweep:
                 f"{override.input_line}: the table {name} compares {row_key} over seeds, so one table cannot sweep "
                 f"{override.key_or_group}; make one table per value, or sweep with `guidebench run -m`"
             )
-    jobs = tuple(SweptJob(Job.from_config(compose_config(job)), tuple(job)) for job in expand(merged))
-    return Sweep(name, content["layout"], jobs, tuple(overrides))
+    variants = content.get("variants", {})
+    jobs = tuple(
+        SweptJob(Job.from_config(compose_config(_spelled_out(job, row_key, variants))), tuple(job))
+        for job in expand(merged)
+    )
+    costs = content.get("costs", {}).get(jobs[0].job.config["suite"], "")
+    return Sweep(name, content["layout"], jobs, tuple(overrides), costs)
+
+
+def _spelled_out(
+    overrides: Sequence[str], row_key: str, variants: Mapping[str, Sequence[str]]
+) -> Sequence[str]:
+    """The overrides of a job with the name of a variant replaced by what it stands for; the others win over it."""
+    row = next(o.split("=", 1)[1] for o in overrides if o.split("=", 1)[0] == row_key)
+    others = [o for o in overrides if o.split("=", 1)[0] != row_key]
+    return merge(variants[row], others) if row in variants else overrides
