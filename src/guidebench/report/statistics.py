@@ -177,7 +177,7 @@ def pair(
         side.assign(value=side[metric].where(side["status"].eq("ok") & is_present(side[metric])))
         for side in (treatment, control)
     ]
-    merged = sides[0][[*key, cluster_by, "value"]].merge(
+    merged = sides[0][[*dict.fromkeys([*key, cluster_by]), "value"]].merge(
         sides[1][[*key, "value"]],
         on=key,
         how="outer",

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from guidebench.data.classes import Restorations, WorldClasses
+from guidebench.data.classes import ImageNetClasses, Restorations, WorldClasses
+from guidebench.data.noise_pictures import NoisePictures
 from guidebench.data.pictures import ImageFolder, WorldPictures
 from guidebench.data.worlds import WORLDS
 from guidebench.errors import DataError
+from guidebench.runner.build import Job
+from guidebench.runner.compose import compose_config
 
 
 def test_world_pictures_are_those_of_the_worlds_in_turn() -> None:
@@ -39,6 +42,33 @@ def test_classes_are_numbered_through_the_worlds() -> None:
     assert len(problems) == 2 * 33 and len({p.case_id for p in problems}) == 33
     assert [(p.label, p.name, p.seed) for p in problems[2:4]] == [(1, "dog", 4), (1, "dog", 5)]
     assert len(WorldClasses(["animals"], limit=2).problems([0])) == 2
+
+
+def test_classes_that_no_picture_shows_are_left_out_and_the_others_keep_their_numbers() -> None:
+    dataset = Job.from_config(compose_config(["dataset=classes/animals_and_birds"])).build("dataset")
+    kept = {p.label: p.name for p in dataset.problems([0])}
+    assert len(kept) == 29 and all(dataset.names[label] == name for label, name in kept.items())
+    shown = {name for _, _, name in WorldPictures(["animals", "birds"], n=1000).labelled()}
+    assert shown == set(kept.values())
+    with pytest.raises(DataError, match="allowed are cat, dog"):
+        WorldClasses(["animals"], without=["unicorn"])
+
+
+def test_imagenets_classes() -> None:
+    problems = ImageNetClasses().problems([0, 1])
+    assert len(problems) == 2000 and len({(p.case_id, p.seed) for p in problems}) == 2000
+    assert (problems[2].case_id, problems[2].label, problems[2].name) == ("1-goldfish", 1, "goldfish")
+    assert [p.label for p in ImageNetClasses(limit=4).problems([0])] == [0, 250, 500, 750]
+
+
+def test_noise_stands_in_for_pictures() -> None:
+    pictures = NoisePictures(n=1001, size=48)
+    first, *_, last = pictures.labelled()
+    assert (first.label, first.name) == (0, "tench") == (last.label, last.name)
+    image, other = first.picture.load(), last.picture.load()
+    assert image.shape == (48, 48, 3) and image.dtype == np.uint8
+    assert (image == first.picture.load()).all() and (image != other).any()
+    assert np.abs(np.diff(image.astype(int), axis=0)).mean() < image.std() / 2  # smooth
 
 
 def test_restorations_carry_their_reference() -> None:

@@ -270,3 +270,10 @@ def test_sets_are_paired_on_what_both_sides_have() -> None:
     assert_allclose(pairs.control.mean(), (rows[1][kept] ** 2).sum(1).mean())
     few = pair(treatment, control, "fid", value=lambda features: float("nan"))
     assert paired_difference(few).value is None and paired_p_value(few) is None
+
+
+def test_pairs_may_be_clustered_by_the_key_they_are_matched_on() -> None:
+    rows = [(case, seed) for case in ("a", "b", "c") for seed in (0, 1)]
+    frame = pd.DataFrame(rows, columns=["case_id", "seed"]).assign(status="ok", value=[1, 5, 2, 6, 3, 7])
+    pairs = pair(frame, frame.assign(value=0), "value", cluster_by="seed")
+    assert pairs.treatment.tolist() == [2.0, 6.0] and pairs.n == 6
