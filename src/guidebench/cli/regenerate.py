@@ -62,9 +62,9 @@ def _metric_notes(experiment: Experiment, records: pd.DataFrame, spec: TableSpec
     notes: dict[str, list[str]] = {
         name: ["shares its network with the guiding loss"] for name in experiment.shared_networks
     }
-    cells = records.groupby([spec.rows.key, *filter(None, [spec.group_by])])
     for name, metric in experiment.job.metrics().items():
-        if isinstance(metric, SetMetric) and records[name].notna().any():
+        if isinstance(metric, SetMetric) and not records.empty and records[name].notna().any():
+            cells = records.groupby([spec.rows.key, *filter(None, [spec.group_by])])
             smallest = int(cells[name].count().loc[lambda n: n > 0].min())
             caveat = metric.caveat(smallest, len(records[name].dropna().iloc[0]))
             notes.setdefault(name, []).extend(filter(None, [caveat]))
