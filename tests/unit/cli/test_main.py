@@ -75,7 +75,7 @@ def test_list_shows_what_there_is(
         assert expected in shown
     assert main(["list", "methods"]) == 0
     methods = capsys.readouterr().out
-    assert "doodl" in methods and "edict" not in methods
+    assert "doodl" in methods and "dpm_solver" not in methods
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--cfg", "job"]])

@@ -120,5 +120,10 @@ def test_variance_preserving_and_exploding_are_one_process() -> None:
 
 
 def test_the_exact_spread_needs_a_model_that_knows_it() -> None:
+    def ignorant(x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
+        return 0.1 * x_t
+
+    chain, x_t = chain_of(VP, T, U), normal(4, 2)
+    stage = Stage(chain, 0, x_t, T, ignorant, None, loss, lambda n: normal(n, *x_t.shape), True)
     with pytest.raises(ConfigError, match=r"method\.spread=paper"):
-        stage_of(chain_of(VP, T, U), normal(4, 2)).posterior_spread()
+        stage.posterior_spread()
