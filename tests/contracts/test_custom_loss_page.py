@@ -65,7 +65,6 @@ def test_it_guides_another_model_too(loss: Loss, tiny_model: LatentDiffusion) ->
     setup = Setup(tiny_model, sampler, loss, Direct(), cfg_scale=1.0)
     cases = problems(("TextToImage",))
     objective = loss.bind(cases, setup.streams(cases))
-    plain, guided = (
-        objective(method.generate(cases, setup).samples) for method in (Unguided(), LGDMC(scale=0.1, n_mc=4, injection="pigdm_code"))
-    )
+    methods = (Unguided(), LGDMC(scale=0.1, n_mc=4, injection="pigdm_code"))
+    plain, guided = (objective(method.generate(cases, setup).samples) for method in methods)
     assert (guided < plain).all()
