@@ -20,9 +20,10 @@ import torch
 from guidebench.cli.gradients import loaded_problem
 from guidebench.gradients.base import GradientStrategy
 from guidebench.gradients.checkpointed import Checkpointed
-from guidebench.gradients.compare import Problem, measure, peak_memory, unit_of
+from guidebench.gradients.compare import Problem, measure, unit_of
 from guidebench.gradients.direct import Direct
 from guidebench.gradients.reversible import Reversible
+from guidebench.measuring import peak_memory
 from guidebench.models.base import DiffusionModel
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge
@@ -46,7 +47,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     def prepare(model: DiffusionModel) -> None:
-        unet = getattr(model, "modules", {}).get("unet")
+        unet = model.modules.get("unet")
         if unet is not None and arguments.channels_last:
             unet.to(memory_format=torch.channels_last)
         if unet is not None and arguments.compile:

@@ -20,10 +20,18 @@ ALPHAS = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float6
 
 
 def train_unet(name: str, config: DictConfig) -> None:
-    """Train the unconditional model to predict the noise, and write it under its name."""
+    """Train the unconditional model to predict the noise, and write it under its name.
 
-    def loss(network: nn.Module, batch: Batch, noisy: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        return ((network(noisy, times).float() - noise) ** 2).mean()
+    A stage's `weighting` is "noise" for the plain error, or "velocity" for that of the velocity that the predicted
+    noise implies (Salimans & Ho 2022): the error over alpha. At the highest levels x_t is nearly the noise, so the
+    plain error is small there even where the mean colour of the picture is far off.
+    """
+
+    def loss(
+        stage: DictConfig, network: nn.Module, batch: Batch, noisy: Tensor, noise: Tensor, times: Tensor
+    ) -> Tensor:
+        errors = ((network(noisy, times).float() - noise) ** 2).mean(dim=(1, 2, 3))
+        return (errors / ALPHAS[times] if stage.weighting == "velocity" else errors).mean()
 
     _train(name, config, UNet(**_architecture(config)), loss, {})
 
@@ -33,7 +41,9 @@ def train_noisy_classifier(name: str, config: DictConfig) -> None:
     classes = [fact for world in config.classes_of for fact in WORLDS[world].classes]
     columns = torch.tensor([FACTS.index(fact) for fact in classes], device=DEVICE)
 
-    def loss(network: nn.Module, batch: Batch, noisy: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    def loss(
+        stage: DictConfig, network: nn.Module, batch: Batch, noisy: Tensor, noise: Tensor, times: Tensor
+    ) -> Tensor:
         return F.cross_entropy(network(noisy, times).float(), batch.shown[:, columns].argmax(dim=1))
 
     network = EncoderUNet(**_architecture(config), out_channels=len(classes))
@@ -48,7 +58,7 @@ def _train(
     name: str,
     config: DictConfig,
     network: nn.Module,
-    loss_at: Callable[[nn.Module, Batch, Tensor, Tensor, Tensor], Tensor],
+    loss_at: Callable[[DictConfig, nn.Module, Batch, Tensor, Tensor, Tensor], Tensor],
     described: dict[str, object],
 ) -> None:
     torch.manual_seed(config.seed)
@@ -68,7 +78,7 @@ def _train(
             times = (1000 * slices).long().clamp(max=999).to(DEVICE)
             alpha = ALPHAS[times].view(-1, 1, 1, 1)
             noisy = alpha.sqrt() * clean + (1.0 - alpha).sqrt() * noise
-            return loss_at(network, batch, noisy, noise, times)
+            return loss_at(stage, network, batch, noisy, noise, times)
 
         return loss
 

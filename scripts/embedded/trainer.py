@@ -51,7 +51,7 @@ class Trainer:
     Args:
         name: of the checkpoint file.
         model: what is trained; moved to the device.
-        config: `seed`, `steps`, `lr`, `warmup`; optional `weight_decay`, `ema`, `export_every`.
+        config: `seed`, `steps`, `lr`, `warmup`; optional `weight_decay`, `ema`, `export_every`, `precision` (bfloat16).
     """
 
     def __init__(self, name: str, model: nn.Module, config: DictConfig) -> None:
@@ -60,6 +60,7 @@ class Trainer:
         self.model = model.to(DEVICE).train()
         self.steps, self.lr, self.warmup = int(config.steps), float(config.lr), int(config.warmup)
         self.decay = config.get("ema")
+        self.precision = getattr(torch, config.get("precision", "bfloat16"))
         self.export_every = int(config.get("export_every", 0))
         trained = list(model.parameters())
         weight_decay = float(config.get("weight_decay", 0.01))
@@ -91,7 +92,7 @@ class Trainer:
             begin = time.monotonic()
             for group in self.optimizer.param_groups:
                 group["lr"] = self.lr * self._rate()
-            with torch.autocast(DEVICE.type, torch.bfloat16):
+            with torch.autocast(DEVICE.type, self.precision, enabled=self.precision is not torch.float32):
                 value = loss(self.generator)
             self.optimizer.zero_grad(set_to_none=True)
             value.backward()

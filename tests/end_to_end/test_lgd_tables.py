@@ -1,4 +1,4 @@
-"""LGD's tables 1 to 4 from nothing: on small networks with random weights, planned at full size, run at full size."""
+"""LGD's tables but the mixture's, from nothing: on small random networks, planned at full size, run at full size."""
 
 from pathlib import Path
 
@@ -58,6 +58,17 @@ def test_a_table_from_nothing(name: str, judge: str, tmp_path: Path) -> None:
     assert table.main([name, "--no-run", *own]) == 0 and page.read_bytes() == first
 
 
+def test_the_table_of_resources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["classifier@guide_classifier=noisy/random", "dataset.pictures.size=16", *SMALL]
+    assert table.main(["lgd/resources", "size=smoke", f"paths.results={tmp_path}", "device=cpu", *own]) == 0
+    (page,) = (tmp_path / "runs" / "tables").glob("*.md")
+    text = page.read_text()
+    assert "LGD-MC n=100, ten at a time" in text and "device CPU" in text and "(random weights)" in text
+    with pytest.raises(SystemExit):
+        table.main(["lgd/resources", "--no-run"])
+    assert "nothing of it is stored" in capsys.readouterr().err
+
+
 @pytest.fixture
 def imagenet(tmp_path: Path) -> Path:
     """A folder with ImageNet's thousand subfolders and four images."""
@@ -88,12 +99,13 @@ def test_the_full_tables_are_planned_without_their_weights(
         ("lgd/motion_obstacle", "lgd_mc_n10"),
         ("lgd/sr", "ddrm,lgd_mc_n10"),
         ("lgd/label", "classifier_guidance,lgd_mc_n1"),
+        ("lgd/resources", "lgd_mc_n100"),
     ],
 )
 def test_one_step_of_the_full_architectures(name: str, rows: str, tmp_path: Path) -> None:
     one = ["n_steps=1", "seed=0", "size=smoke", f"method={rows}", f"paths.results={tmp_path}"]
     if name in ("lgd/sr", "lgd/label"):
         one += ["dataset.limit=1", "reference.n=2"]
-    else:
+    elif name != "lgd/resources":
         one += ["dataset.directions=[15.0]", "batch_size=2"]
     assert table.main([name, "suite=random", *one]) == 0

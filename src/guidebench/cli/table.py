@@ -4,6 +4,8 @@ import argparse
 
 from guidebench.runner import studies, sweeps
 
+_NOTHING_STORED = "{} {}: nothing of it is stored, so --no-run has nothing to tabulate"
+
 
 def main(argv: list[str]) -> int:
     """Make a table; the exit status is 1 where a job failed, and the table says what is missing."""
@@ -20,13 +22,17 @@ def main(argv: list[str]) -> int:
 
     if sweeps.is_study(arguments.name):
         if arguments.no_run:
-            parser.error(
-                f"{arguments.name} is a study: nothing of it is stored, so --no-run has nothing to tabulate"
-            )
+            parser.error(_NOTHING_STORED.format(arguments.name, "is a study"))
         from guidebench.cli.study import tabulate
 
         return tabulate(studies.load(arguments.name, arguments.overrides))
     sweep = sweeps.load(arguments.name, arguments.overrides)
+    if sweep.records == "resources":
+        if arguments.no_run:
+            parser.error(_NOTHING_STORED.format(arguments.name, "shows measured resources"))
+        from guidebench.cli import resources
+
+        return resources.tabulate(sweep)
     from guidebench.cli.regenerate import regenerate  # heavy: after the arguments are known to be right
 
     return regenerate(sweep, run=not arguments.no_run)

@@ -8,14 +8,16 @@ from pathlib import Path
 from rich.console import Console
 
 from guidebench.methods.base import Setup
+from guidebench.models.adm import ADM
 from guidebench.models.classifiers import SmallClassifier
+from guidebench.models.noisy_classifier import NoisyClassifier
 from guidebench.report.render import to_console, write_table
 from guidebench.report.statistics import Estimate
 from guidebench.report.table import Block, Cell, Column, Row, Table
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge
 from guidebench.runner.experiment import device
-from guidebench.studies.zoo.measurements import PARTS, Models, Readers
+from guidebench.studies.zoo.measurements import PARTS, Models, PixelSpace, Readers
 from guidebench.studies.zoo.measurements import Row as Measured
 
 _DEFAULTS = ("sampler=ddim", "n_steps=20")
@@ -89,9 +91,10 @@ def main(argv: list[str]) -> int:
 
 
 def load(job: Job) -> Models:
-    """The networks of a job's suite; the text-to-image model is read now, the others when they are first used."""
-    model = job.build("model")
-    model.load(device(job.config["device"]))
+    """The networks of a job's suite; the diffusion models are read now, the others when they are first used."""
+    model, pixels = job.build("model"), ADM("embedded/pixels")
+    for network in (model, pixels):
+        network.load(device(job.config["device"]))
     return Models(
         Setup(model, job.build("sampler"), job.build("loss"), job.build("gradient"), job.config["cfg_scale"]),
         {"guide": job.build("guide_clip"), "score": job.build("score_clip")},
@@ -106,6 +109,11 @@ def load(job: Job) -> Models:
         },
         SmallClassifier("embedded/features"),
         {"guide": job.build("guide_aesthetic"), "score": job.build("score_aesthetic")},
+        PixelSpace(
+            Setup(pixels, job.build("sampler"), job.build("loss"), job.build("gradient"), 1.0),
+            NoisyClassifier("embedded/pixels_noisy_classifier"),
+            ("animals", "birds"),
+        ),
     )
 
 

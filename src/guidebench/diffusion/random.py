@@ -54,5 +54,8 @@ class RandomStreams:
 
     def normal(self, shape: Sequence[int], stream: str) -> Tensor:
         """Standard normal draws, (b, *shape)."""
-        rows = [torch.randn(*shape, generator=g, dtype=self.dtype) for g in self.generators(stream)]
-        return torch.stack(rows).to(self.device)
+        generators = self.generators(stream)
+        draws = torch.empty(len(generators), *shape, dtype=self.dtype)
+        for row, g in zip(draws, generators, strict=True):
+            torch.randn(*shape, generator=g, out=row)
+        return draws.to(self.device)

@@ -1,13 +1,7 @@
 """Measure gradient strategies side by side: counted evaluations, seconds, memory, and the error against a truth."""
 
-import gc
-import os
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import median
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +9,7 @@ from torch import Tensor
 from guidebench.diffusion.cost import Cost, CountedModel
 from guidebench.errors import ConfigError
 from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective
+from guidebench.measuring import now, peak_memory, seconds_of
 from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, State
 
 
@@ -115,7 +110,8 @@ def unit_of(problem: Problem, repeats: int = 5) -> Unit:
     def both() -> None:
         torch.autograd.grad(problem.eps_model(leaf, t, cond).sum(), leaf)
 
-    forward_seconds, both_seconds = _seconds(forward, x_t, repeats), _seconds(both, x_t, repeats)
+    device = x_t.device
+    forward_seconds, both_seconds = seconds_of(forward, device, repeats), seconds_of(both, device, repeats)
     ratio = max(both_seconds / forward_seconds - 1.0, 0.0)
     return Unit(forward_seconds / problem.rows, ratio)
 
@@ -148,7 +144,7 @@ def measure(
         results.append(problem.gradient(strategy, counted))
 
     peak: int | None = None
-    start = _now(problem.state[0].device)
+    start = now(problem.state[0].device)
     try:
         if weigh:
             peak = peak_memory(counted_run, problem.state[0].device)
@@ -156,9 +152,9 @@ def measure(
             counted_run()
     except ConfigError as refused:
         return Measured(name, strategy.is_exact, strategy.order, refused=str(refused))
-    seconds = _now(problem.state[0].device) - start
+    seconds = now(problem.state[0].device) - start
     if repeats:
-        seconds = _seconds(lambda: problem.gradient(strategy), problem.state[0], repeats)
+        seconds = seconds_of(lambda: problem.gradient(strategy), problem.state[0].device, repeats)
     ours = sum(g.double() for g in results[0].state_grad)
     assert isinstance(ours, Tensor)
     ours, truth = ours.flatten(1), truth.to(ours.device).flatten(1)
@@ -176,65 +172,6 @@ def measure(
         error=((ours - truth).norm(dim=1) / truth.norm(dim=1)).mean().item(),
         length=(ours.norm(dim=1) / truth.norm(dim=1)).mean().item(),
     )
-
-
-def peak_memory(work: Callable[[], object], device: torch.device) -> int:
-    """Bytes allocated at once while `work` runs, beyond those allocated before: every tensor, graphs included."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        work()
-        torch.cuda.synchronize(device)
-        return torch.cuda.max_memory_allocated(device) - before
-    profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True)
-    with _quiet():
-        profiler.start()
-    try:
-        work()
-    finally:
-        with _quiet():
-            profiler.stop()
-    recorded: Any = profiler.profiler
-    events = recorded.kineto_results.events()
-    changes = [(event.start_ns(), event.nbytes()) for event in events if event.name() == "[memory]"]
-    held = peak = 0
-    for _, size in sorted(changes, key=lambda change: change[0]):
-        held += size
-        peak = max(peak, held)
-    return peak
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The profiler announces itself on the process's stderr, beyond Python's reach."""
-    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(null)
-
-
-def _seconds(work: Callable[[], object], like: Tensor, repeats: int) -> float:
-    """Median of some runs after one that warms up."""
-    times: list[float] = []
-    for _ in range(repeats + 1):
-        start = _now(like.device)
-        work()
-        times.append(_now(like.device) - start)
-    return median(times[1:])
-
-
-def _now(device: torch.device) -> float:
-    """Wall time behind all work on a GPU; processor time of this process on a CPU, whatever else the machine does."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return time.perf_counter()
-    return time.process_time()
 
 
 def true_gradient(problem: Problem, strategy: GradientStrategy) -> Tensor:

@@ -1,11 +1,11 @@
 """What every adapter to a diffusion model offers, and classifier-free guidance as a wrapper over it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from guidebench.diffusion.cost import Cost, CountedModel
 from guidebench.diffusion.schedules import NoiseSchedule
@@ -35,6 +35,11 @@ class DiffusionModel(ABC):
         Raises:
             WeightsError: missing, truncated, unsafe or ill-fitting weights.
         """
+
+    @property
+    def modules(self) -> Mapping[str, nn.Module]:
+        """The frozen networks by name, after `load`; none where the model is a closed form."""
+        return {}
 
     @property
     @abstractmethod

@@ -14,7 +14,8 @@ from guidebench.runner.suggest import suggestion
 
 DEFAULT_SIZE = "small"
 _KEYS = {"overrides", "sizes", "layout"}
-_OPTIONAL = {"variants", "costs"}
+_OPTIONAL = {"variants", "costs", "records"}
+_RECORDS = ("samples", "resources")
 _STUDY_KEYS = {"study", "sizes", "layouts"}
 _OF_THE_MACHINE = ("paths.", "device", "batch_size", "memory_budget_gb", "logger")
 """Overrides that say where and how to run, not what: a table does not mention them."""
@@ -52,6 +53,7 @@ class Sweep:
         jobs: every job, composed and checked; they differ in the table's row key and the seed alone.
         asked: the user's own overrides.
         costs: what the paper's own run costs in this suite, in words; empty where it is not known.
+        records: what fills the table: the samples of the jobs, or the resources that they take.
     """
 
     name: str
@@ -59,6 +61,7 @@ class Sweep:
     jobs: tuple[SweptJob, ...]
     asked: tuple[str, ...]
     costs: str = ""
+    records: str = "samples"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -113,7 +116,8 @@ def document(name: str) -> dict[str, Any]:
     """The YAML of a table: `overrides`, `sizes` and `layout`; of a study: `study`, `sizes` and `layouts`.
 
     A table may also have `variants`, overrides by the name of a row that stands for them where one key does not tell
-    the rows apart, and `costs`, by suite, what the paper's own run costs, in words.
+    the rows apart, `costs`, by suite, what the paper's own run costs, in words, and `records: resources`, where it
+    shows what the jobs take (`runner.resources`) and not what they make.
 
     Raises:
         ConfigError: there is no such table, or its keys are wrong.
@@ -128,6 +132,8 @@ def document(name: str) -> dict[str, Any]:
             f"{path}: has the keys {sorted(content)}; a table must have {sorted(_KEYS)} and may have "
             f"{sorted(_OPTIONAL)}, a study must have {sorted(_STUDY_KEYS)}"
         )
+    if content.get("records", _RECORDS[0]) not in _RECORDS:
+        raise ConfigError(f"{path}: records: got {content['records']!r}; allowed: {', '.join(_RECORDS)}")
     return content
 
 
@@ -176,7 +182,7 @@ def load(name: str, overrides: Sequence[str] = ()) -> Sweep:
         for job in expand(merged)
     )
     costs = content.get("costs", {}).get(jobs[0].job.config["suite"], "")
-    return Sweep(name, content["layout"], jobs, tuple(overrides), costs)
+    return Sweep(name, content["layout"], jobs, tuple(overrides), costs, content.get("records", _RECORDS[0]))
 
 
 def _spelled_out(

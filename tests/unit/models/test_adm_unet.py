@@ -110,7 +110,7 @@ def test_time_features_are_those_of_the_transformer_paper() -> None:
 
 
 def test_attention_gives_each_head_one_run_of_q_k_v() -> None:
-    block = awake(AttentionBlock(64, head_channels=32)).double()
+    block = awake(AttentionBlock(64, head_channels=32, groups=32)).double()
     x = torch.randn(2, 64, 3, 5, dtype=torch.float64)
     flat = x.reshape(2, 64, 15)
     qkv = block.qkv(block.norm(flat))
@@ -172,7 +172,7 @@ def test_labels_matter_and_are_required() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"model_channels": 24}, "multiples of 32"),
+        ({"model_channels": 24}, "multiples of num_groups=32"),
         ({"image_size": 15}, "cannot be halved"),
         ({"num_head_channels": 48}, "does not divide"),
     ],

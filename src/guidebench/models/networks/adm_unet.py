@@ -14,7 +14,6 @@ from torch.nn.functional import avg_pool2d, interpolate, scaled_dot_product_atte
 from guidebench.errors import ConfigError
 
 Resample = Callable[[Tensor], Tensor]
-_GROUPS = 32
 
 
 def time_features(times: Tensor, dim: int) -> Tensor:
@@ -67,6 +66,7 @@ class ResBlock(nn.Module):
         resample: `_halve`, `_double`, or None: what happens to the features before the first convolution, and to
             the skip connection.
         dropout: rate before the second convolution.
+        groups: of the norms.
     """
 
     def __init__(
@@ -76,18 +76,19 @@ class ResBlock(nn.Module):
         out_channels: int,
         scale_shift: bool,
         dropout: float,
+        groups: int,
         resample: Resample | None = None,
     ) -> None:
         super().__init__()
         self.scale_shift, self.resample = scale_shift, resample
         self.in_layers = nn.Sequential(
-            nn.GroupNorm(_GROUPS, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
+            nn.GroupNorm(groups, channels), nn.SiLU(), nn.Conv2d(channels, out_channels, 3, padding=1)
         )
         self.emb_layers = nn.Sequential(
             nn.SiLU(), nn.Linear(emb_channels, out_channels * (2 if scale_shift else 1))
         )
         self.out_layers = nn.Sequential(
-            nn.GroupNorm(_GROUPS, out_channels),
+            nn.GroupNorm(groups, out_channels),
             nn.SiLU(),
             nn.Dropout(dropout),
             _zero(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
@@ -118,12 +119,13 @@ class AttentionBlock(nn.Module):
     Args:
         channels: c, a multiple of `head_channels`.
         head_channels: channels of one head.
+        groups: of the norm.
     """
 
-    def __init__(self, channels: int, head_channels: int) -> None:
+    def __init__(self, channels: int, head_channels: int, groups: int) -> None:
         super().__init__()
         self.heads = _heads(channels, head_channels)
-        self.norm = nn.GroupNorm(_GROUPS, channels)
+        self.norm = nn.GroupNorm(groups, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = _zero(nn.Conv1d(channels, channels, 1))
 
@@ -186,12 +188,13 @@ class _Encoder(nn.Module):
         resblock_updown: bool,
         use_scale_shift_norm: bool,
         dropout: float,
+        num_groups: int,
     ) -> None:
         super().__init__()
         self.widths = [int(mult * model_channels) for mult in channel_mult]
         self.sides = [image_size >> level for level in range(len(channel_mult))]
-        _check(image_size, self.widths)
-        self._scale_shift, self._dropout = use_scale_shift_norm, dropout
+        _check(image_size, self.widths, num_groups)
+        self._scale_shift, self._dropout, self._groups = use_scale_shift_norm, dropout, num_groups
         self._attended, self._head_channels = set(attention_resolutions), num_head_channels
         self._model_channels = model_channels
         self._emb_channels = 4 * model_channels
@@ -217,19 +220,25 @@ class _Encoder(nn.Module):
         self.middle_block = Block(
             [
                 self._res(channels, channels),
-                AttentionBlock(channels, num_head_channels),
+                AttentionBlock(channels, num_head_channels, num_groups),
                 self._res(channels, channels),
             ]
         )
 
     def _res(self, channels: int, out_channels: int, resample: Resample | None = None) -> ResBlock:
         return ResBlock(
-            channels, self._emb_channels, out_channels, self._scale_shift, self._dropout, resample
+            channels,
+            self._emb_channels,
+            out_channels,
+            self._scale_shift,
+            self._dropout,
+            self._groups,
+            resample,
         )
 
     def _attend(self, width: int, side: int) -> Iterator[AttentionBlock]:
         if side in self._attended:
-            yield AttentionBlock(width, self._head_channels)
+            yield AttentionBlock(width, self._head_channels, self._groups)
 
     def embed(self, times: Tensor) -> Tensor:
         """Time embedding (b, 4 model_channels) of times (b,), in the network's precision."""
@@ -250,7 +259,7 @@ class UNet(_Encoder):
 
     Args:
         image_size: side of the images, pixels; divisible by 2^(levels - 1).
-        model_channels: base width; the width of each level must be a multiple of 32 (group norm).
+        model_channels: base width; the width of each level must be a multiple of `num_groups`.
         in_channels: of the images.
         out_channels: 3 for the noise, 6 for the noise and the variance's interpolation.
         num_res_blocks: residual blocks per level on the way down; one more on the way up.
@@ -261,6 +270,7 @@ class UNet(_Encoder):
         use_scale_shift_norm: adaptive group norm.
         num_classes: of class labels; None for an unconditional model.
         dropout: rate in the residual blocks, for training.
+        num_groups: of every group norm. As many groups as channels would take the mean colour from a narrow network.
 
     References: Dhariwal & Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021, section 3.
     """
@@ -279,6 +289,7 @@ class UNet(_Encoder):
         use_scale_shift_norm: bool = True,
         num_classes: int | None = None,
         dropout: float = 0.0,
+        num_groups: int = 32,
     ) -> None:
         super().__init__(
             image_size,
@@ -291,6 +302,7 @@ class UNet(_Encoder):
             resblock_updown,
             use_scale_shift_norm,
             dropout,
+            num_groups,
         )
         if num_classes is not None:
             self.label_emb = nn.Embedding(num_classes, self._emb_channels)
@@ -309,7 +321,7 @@ class UNet(_Encoder):
                 self.output_blocks.append(Block(layers))
                 channels = width
         self.out = nn.Sequential(
-            nn.GroupNorm(_GROUPS, channels),
+            nn.GroupNorm(num_groups, channels),
             nn.SiLU(),
             _zero(nn.Conv2d(channels, out_channels, 3, padding=1)),
         )
@@ -352,6 +364,7 @@ class EncoderUNet(_Encoder):
         resblock_updown: resample in residual blocks instead of in convolutions.
         use_scale_shift_norm: adaptive group norm.
         dropout: rate in the residual blocks, for training.
+        num_groups: of every group norm. As many groups as channels would take the mean colour from a narrow network.
 
     References: Dhariwal & Nichol 2021, section 4 and appendix I.
     """
@@ -369,6 +382,7 @@ class EncoderUNet(_Encoder):
         resblock_updown: bool = True,
         use_scale_shift_norm: bool = True,
         dropout: float = 0.0,
+        num_groups: int = 32,
     ) -> None:
         super().__init__(
             image_size,
@@ -381,10 +395,11 @@ class EncoderUNet(_Encoder):
             resblock_updown,
             use_scale_shift_norm,
             dropout,
+            num_groups,
         )
         width, side = self.widths[-1], self.sides[-1]
         self.out = nn.Sequential(
-            nn.GroupNorm(_GROUPS, width),
+            nn.GroupNorm(num_groups, width),
             nn.SiLU(),
             AttentionPool(side, width, num_head_channels, out_channels),
         )
@@ -418,12 +433,12 @@ def _heads(channels: int, head_channels: int) -> int:
     return channels // head_channels
 
 
-def _check(image_size: int, widths: Sequence[int]) -> None:
+def _check(image_size: int, widths: Sequence[int], groups: int) -> None:
     """Group norm and halving need round numbers."""
-    rounded = [width for width in widths if width % _GROUPS]
+    rounded = [width for width in widths if width % groups]
     if rounded:
         raise ConfigError(
-            f"model_channels x channel_mult gives widths {rounded}; allowed: multiples of {_GROUPS} (group norm)."
+            f"model_channels x channel_mult gives widths {rounded}; allowed: multiples of num_groups={groups}."
         )
     halvings = len(widths) - 1
     if image_size % (1 << halvings):

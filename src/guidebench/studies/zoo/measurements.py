@@ -15,6 +15,7 @@ from guidebench.metrics.feature_distance import FID, KID
 from guidebench.models.aesthetic import AestheticHead
 from guidebench.models.classifiers import Classifier, SmallClassifier
 from guidebench.models.clip import CLIP
+from guidebench.models.noisy_classifier import NoisyClassifier
 from guidebench.studies.zoo import drawing, reading
 from guidebench.studies.zoo.estimates import (
     Bar,
@@ -29,6 +30,9 @@ from guidebench.studies.zoo.pictures import Images, Pictures, averaged, held_out
 
 CANDIDATES = 100
 """Captions that a CLIP chooses from."""
+
+NOISE_LEVELS = (1, 100, 200, 300, 500, 700)
+"""Of ADM's table of 1000, where the noise-aware classifier is measured."""
 
 REPORTED = Bar()
 
@@ -66,6 +70,21 @@ class Readers:
 
 
 @dataclass(frozen=True)
+class PixelSpace:
+    """The unconditional model in pixel space and its noise-aware classifier.
+
+    Args:
+        setup: the model, loaded, with its sampler.
+        classifier: of its noisy images.
+        worlds: whose pictures it makes.
+    """
+
+    setup: Setup
+    classifier: NoisyClassifier
+    worlds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Models:
     """Everything that is measured; roles are "guide" and "score".
 
@@ -75,6 +94,7 @@ class Models:
         classifiers: by name; those named as a world judge its generated pictures.
         features: the network of FID and KID.
         heads: aesthetic heads by role.
+        pixels: the model in pixel space.
     """
 
     setup: Setup
@@ -82,6 +102,7 @@ class Models:
     classifiers: Mapping[str, Readers]
     features: SmallClassifier
     heads: Mapping[str, AestheticHead]
+    pixels: PixelSpace
 
 
 def autoencoder(models: Models, n: int) -> Iterator[Row]:
@@ -195,6 +216,24 @@ def distances(models: Models, n: int) -> Iterator[Row]:
             )
 
 
+def pixel_space(models: Models, n: int) -> Iterator[Row]:
+    """The noise-aware classifier by noise level, and FID of unconditional pictures against real ones."""
+    pixels = models.pixels
+    worlds, size = [WORLDS[name] for name in pixels.worlds], pixels.setup.model.sample_shape[-1]
+    each = -(-n // len(worlds))
+    portraits = averaged(in_turn([held_out(world, each, portraits=True) for world in worlds]), size)
+    for t in NOISE_LEVELS:
+        right = reading.read_right_in_noise(pixels.classifier, portraits, pixels.setup.model, t)
+        yield Row(f"noise-aware classifier at noise level {t} of 1000 (%)", rate(right))
+    reference = WorldPictures(list(pixels.worlds), "test", each * len(worlds), size)
+    real = np.stack([picture.load() for picture in reference.pictures()])
+    others = averaged(in_turn([held_out(world, each, start=each) for world in worlds]), size).images
+    made = drawing.generate(pixels.setup, [""] * len(real), "pixel space")
+    metric = FID(models.features, reference)
+    for name, images in {"real": others, "generated": made}.items():
+        yield Row(f"FID of {name} to real", drawing.distance(metric, images, real))
+
+
 def aesthetics(models: Models, n: int) -> Iterator[Row]:
     """Correlation of the heads' scores with the rule, on pictures as drawn."""
     each = -(-n // len(WORLDS))
@@ -209,6 +248,7 @@ PARTS: dict[str, tuple[str, Callable[[Models, int], Iterator[Row]], int]] = {
     "clip": ("CLIPs, held-out pictures and captions", captions, 5),
     "text_to_image": ("Text to image, judged right", text_to_image, 1),
     "classifiers": ("Classifiers, held-out pictures", classifiers, 5),
+    "pixels": ("Pixel space, animals and birds at 32 pixels", pixel_space, 5),
     "distances": ("Distances in features, all worlds", distances, 5),
     "aesthetic": ("Aesthetic heads, held-out pictures", aesthetics, 5),
 }

@@ -6,8 +6,10 @@ from numpy.typing import NDArray
 
 from guidebench.data.pleasantness import pleasantness
 from guidebench.models.aesthetic import AestheticHead
+from guidebench.models.base import DiffusionModel
 from guidebench.models.classifiers import Classifier
 from guidebench.models.clip import CLIP
+from guidebench.models.noisy_classifier import NoisyClassifier
 from guidebench.pixels import to_tensor
 from guidebench.studies.zoo.estimates import Booleans, Floats
 from guidebench.studies.zoo.pictures import Images, Pictures
@@ -78,6 +80,19 @@ def read_right(classifier: Classifier, pictures: Pictures, multilabel: bool) -> 
     true = np.array([[name in shown for name in classifier.classes] for shown in pictures.shown])
     right: Booleans = torch.cat(said).numpy() == true
     return right
+
+
+@torch.no_grad()
+def read_right_in_noise(
+    classifier: NoisyClassifier, pictures: Pictures, model: DiffusionModel, t: int
+) -> Booleans:
+    """Whether each picture's class is named at noise level t of a model in pixel space, (n,)."""
+    x0 = model.encode(to_tensor(pictures.images))
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(t))
+    x_t = model.schedule.alpha(t) * x0 + model.schedule.sigma(t) * noise
+    best = torch.cat([classifier.noisy_logits(part, t).argmax(dim=1) for part in x_t.split(_BATCH)])
+    names = [classifier.classes[index] for index in best.tolist()]
+    return np.array([name in shown for name, shown in zip(names, pictures.shown, strict=True)])
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from guidebench.errors import ConfigError
+from guidebench.measuring import peak_memory
 from guidebench.methods.posterior.likelihood import at_point, draw_noise, monte_carlo
 
 
@@ -39,6 +40,19 @@ def test_chunks_change_nothing(chunk: int) -> None:
     parts = monte_carlo(lambda x: 30 * loss(x), X0, NOISE, 0.7, chunk)
     for found, expected in zip(vars(parts).values(), vars(whole).values(), strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_memory_is_that_of_a_chunk() -> None:
+    x0_hat, noise = torch.zeros(2, 3, 64, 64), torch.zeros(100, 2, 3, 64, 64)
+
+    def costly(x: Tensor) -> Tensor:
+        return torch.stack([(k * x).sin().square() for k in range(4)]).sum((0, 3, 4, 5))
+
+    def peak(n: int, chunk: int) -> int:
+        return peak_memory(lambda: monte_carlo(costly, x0_hat, noise[:n], 1.0, chunk), x0_hat.device)
+
+    assert peak(100, 100) > 8 * peak(10, 10)
+    assert peak(100, 10) == pytest.approx(peak(10, 10), rel=0.2)
 
 
 def test_without_spread_it_is_the_loss_at_the_point_whatever_n() -> None:
