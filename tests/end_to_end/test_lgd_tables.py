@@ -34,6 +34,12 @@ TABLES = {
     "lgd/motion_obstacle": ["dataset.directions=[15.0]"],
     "lgd/sr": ["classifier@guide_classifier=noisy/random", "dataset.pictures.size=16", *SMALL],
     "lgd/label": SMALL,
+    "lgd/text": [
+        "classifier@guide_classifier=noisy/random",
+        "clip@guide_clip=embedded_guide",
+        "clip@score_clip=embedded_score",
+        *SMALL,
+    ],
 }
 
 
@@ -100,12 +106,15 @@ def test_the_full_tables_are_planned_without_their_weights(
         ("lgd/sr", "ddrm,lgd_mc_n10"),
         ("lgd/label", "classifier_guidance,lgd_mc_n1"),
         ("lgd/resources", "lgd_mc_n100"),
+        ("lgd/text", "lgd_mc_n1"),
     ],
 )
 def test_one_step_of_the_full_architectures(name: str, rows: str, tmp_path: Path) -> None:
     one = ["n_steps=1", "seed=0", "size=smoke", f"method={rows}", f"paths.results={tmp_path}"]
     if name in ("lgd/sr", "lgd/label"):
         one += ["dataset.limit=1", "reference.n=2"]
+    elif name == "lgd/text":
+        one += ["dataset.prompts=[a fox]"]
     elif name != "lgd/resources":
         one += ["dataset.directions=[15.0]", "batch_size=2"]
     assert table.main([name, "suite=random", *one]) == 0

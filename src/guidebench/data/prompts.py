@@ -1,4 +1,4 @@
-"""Prompt sets: categorised prompts in a CSV file."""
+"""Prompt sets: categorised prompts in a CSV file, and prompts one by one."""
 
 import csv
 import re
@@ -100,6 +100,32 @@ class PromptSet(ABC):
             counts[slug] += 1
             cases.append(Case(f"{slug}-{index:03d}", prompt, category))
         return cases
+
+
+class PromptList:
+    """Prompts as they are given, in one category.
+
+    Args:
+        prompts: at least one, no two alike.
+    """
+
+    paper: str = ""
+    handles: tuple[str, ...] = ("TextToImage",)
+
+    def __init__(self, prompts: Sequence[str]) -> None:
+        self.prompts = [_tidy(prompt) for prompt in prompts]
+        if not all(self.prompts) or not self.prompts or len(set(self.prompts)) < len(self.prompts):
+            raise DataError(
+                f"dataset.prompts={list(prompts)}: allowed is a list of at least one, none empty or given twice."
+            )
+
+    def problems(self, seeds: Sequence[int]) -> list[TextToImage]:
+        """Every prompt with every seed, prompts outermost."""
+        return [
+            TextToImage(f"prompt-{index:03d}", seed, prompt, "prompts")
+            for index, prompt in enumerate(self.prompts)
+            for seed in seeds
+        ]
 
 
 def _tidy(text: str | None) -> str:

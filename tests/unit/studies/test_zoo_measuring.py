@@ -11,6 +11,7 @@ from torch import Tensor
 from guidebench.data.worlds import WORLDS
 from guidebench.data.worlds.scenes_judge import Requirement
 from guidebench.data.worlds.world import Caption
+from guidebench.models.adm import ADM
 from guidebench.pixels import to_tensor
 from guidebench.studies.zoo import drawing, reading
 from guidebench.studies.zoo.estimates import Bar
@@ -98,6 +99,29 @@ def test_classifiers_are_held_against_the_facts() -> None:
     right = reading.read_right(network, pictures, True)
     assert right.shape == (4, 3)
     assert right.tolist() == [[True] * 3, [False, False, True], [True] * 3, [True] * 3]
+
+
+def test_noise_is_that_of_the_models_level() -> None:
+    """Alpha and sigma as the schedule says: red is read at a low level, and chance is left at a high one."""
+    model, asked = ADM("embedded/pixels"), []
+
+    class Noisy(ChannelClassifier):
+        def noisy_logits(self, x_t: Tensor, t: float) -> Tensor:
+            asked.append((x_t, t))
+            return x_t.mean(dim=(2, 3))
+
+    network: Any = Noisy()
+    pictures = Pictures(
+        plain(*[(255, 0, 0)] * 300), (caption("x"),) * 300, tuple(frozenset({"red"}) for _ in range(300))
+    )
+    assert reading.read_right_in_noise(network, pictures, model, 1).all()
+    assert reading.read_right_in_noise(network, pictures, model, 999).mean() < 0.6
+    betas = np.linspace(1e-4, 0.02, 1000)
+    for t in (1, 999):
+        x_t = torch.cat([x for x, at in asked if at == t])
+        kept = np.sqrt(np.prod(1 - betas[: t + 1]))
+        assert float(x_t[:, 0].mean()) == pytest.approx(kept, abs=0.02)
+        assert float(x_t[:, 0].std()) == pytest.approx(np.sqrt(1 - kept**2), rel=0.02)
 
 
 def test_prompts_ask_what_they_are_named_for() -> None:
