@@ -17,6 +17,7 @@ from guidebench.report.table import Block, Cell, Column, Row, Table
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge
 from guidebench.runner.experiment import device
+from guidebench.samplers.ddim import DDIM
 from guidebench.studies.zoo.measurements import PARTS, Models, PixelSpace, Readers
 from guidebench.studies.zoo.measurements import Row as Measured
 
@@ -30,9 +31,12 @@ _CLASSIFIERS = (
     ("animals and birds, 32 pixels", "pixels", ("animals", "birds"), 32),
 )
 """Name in the table, stem of the weights, worlds and size of the classifiers."""
+_PIXELS = DDIM(n_steps=50, eta=1.0)
+"""Of the model in pixel space, as in LGD's Table 1."""
 _NOTES = (
     "Pictures are of the test split, prompts of no table; nothing was trained on them. Sampling is unguided but for "
     "classifier-free guidance, as in `method=none`.",
+    "The model in pixel space takes 50 steps of DDIM with eta = 1.",
     "Intervals, 95 %: Wilson for rates, t for PSNR, Fisher for correlations, bootstrap for the overlap of errors, "
     "jackknife over 20 groups of pictures for FID and KID.",
     "A CLIP chooses among 100 captions that say different things; all but the picture's own are false of it, unless "
@@ -110,7 +114,7 @@ def load(job: Job) -> Models:
         SmallClassifier("embedded/features"),
         {"guide": job.build("guide_aesthetic"), "score": job.build("score_aesthetic")},
         PixelSpace(
-            Setup(pixels, job.build("sampler"), job.build("loss"), job.build("gradient"), 1.0),
+            Setup(pixels, _PIXELS, job.build("loss"), job.build("gradient"), 1.0),
             NoisyClassifier("embedded/pixels_noisy_classifier"),
             ("animals", "birds"),
         ),
