@@ -1,6 +1,7 @@
 """docs/custom_loss.md is run as it stands there."""
 
 import re
+import shlex
 import sys
 import types
 from pathlib import Path
@@ -19,6 +20,8 @@ from guidebench.methods.none import Unguided
 from guidebench.methods.posterior.lgd_mc import LGDMC
 from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.runner.build import Job, check
+from guidebench.runner.compat import check_compatibility
+from guidebench.runner.compose import compose_config, expand
 from guidebench.samplers.ddim import DDIM
 
 
@@ -58,6 +61,17 @@ def test_the_script_makes_pictures_more_symmetric(page: str, loss: Loss) -> None
     exec(compile(script[1], "custom_loss.md", "exec"), names)
     assert names["images"].shape == (8, 3, 32, 32)
     assert names["asymmetry"]["guided"] < 0.5 * names["asymmetry"]["unguided"]
+
+
+def test_the_command_lines_compose(page: str) -> None:
+    """With a loss that ships in the place of the page's own."""
+    commands = re.findall(r"^guidebench run (.*?) *(?:#.*)?$", page, re.MULTILINE)
+    assert len(commands) >= 3
+    for command in commands:
+        ships = "classifier" if "class_conditional" in command else "clip_text"
+        overrides = shlex.split(command.replace("symmetry", ships).replace("-m ", ""))
+        for job in expand(overrides):
+            check_compatibility(Job.from_config(compose_config(job)))
 
 
 def test_it_guides_another_model_too(loss: Loss, tiny_model: LatentDiffusion) -> None:

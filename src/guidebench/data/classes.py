@@ -71,7 +71,7 @@ class Restorations:
 
     Args:
         pictures: the clean images.
-        limit: the first n; null takes all.
+        limit: n of them, spread evenly; null takes all.
     """
 
     paper: str = "after LGD, Tab. 1"
@@ -86,9 +86,11 @@ class Restorations:
         Raises:
             DataError: the images cannot be found, or have no classes.
         """
+        found = self.pictures.labelled()
+        n = len(found) if self.limit is None else min(self.limit, len(found))
         return [
             Restoration(_slug(picture.name), seed, label, name, picture)
-            for picture, label, name in self.pictures.labelled()[: self.limit]
+            for picture, label, name in (found[i * len(found) // n] for i in range(n))
             for seed in seeds
         ]
 

@@ -136,13 +136,14 @@ class ImageFolder(PictureSet):
         ]
 
     def labelled(self) -> list[LabelledPicture]:
+        files = self._files
         folders = sorted(path.name for path in self._root.iterdir() if path.is_dir())
         names = folders if self.names == "folders" else imagenet_names()
         if len(names) != len(folders):
             raise DataError(
                 f"{self._root} has {len(folders)} folders, and {self.names} has {len(names)} classes."
             )
-        labels = [folders.index(file.relative_to(self._root).parts[0]) for file in self._files]
+        labels = [folders.index(file.relative_to(self._root).parts[0]) for file in files]
         return [
             LabelledPicture(picture, label, names[label])
             for picture, label in zip(self.pictures(), labels, strict=True)

@@ -113,10 +113,10 @@ class PromptList:
     handles: tuple[str, ...] = ("TextToImage",)
 
     def __init__(self, prompts: Sequence[str]) -> None:
-        self.prompts = [_tidy(prompt) for prompt in prompts]
+        self.prompts = [] if isinstance(prompts, str) else [_tidy(prompt) for prompt in prompts]
         if not all(self.prompts) or not self.prompts or len(set(self.prompts)) < len(self.prompts):
             raise DataError(
-                f"dataset.prompts={list(prompts)}: allowed is a list of at least one, none empty or given twice."
+                f"dataset.prompts={prompts!r}: allowed is a list of at least one, none empty or given twice."
             )
 
     def problems(self, seeds: Sequence[int]) -> list[TextToImage]:

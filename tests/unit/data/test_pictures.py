@@ -75,8 +75,8 @@ def test_restorations_carry_their_reference() -> None:
     pictures = WorldPictures(["animals"], "validation", n=4, size=32)
     problems = Restorations(pictures, limit=2).problems([0, 1])
     assert [(p.case_id, p.seed) for p in problems] == [
-        (f"animals-validation-{i}-32px", seed) for i in (0, 1) for seed in (0, 1)
-    ]
+        (f"animals-validation-{i}-32px", seed) for i in (0, 2) for seed in (0, 1)
+    ], "spread over the set"
     assert problems[0].reference == pictures.pictures()[0] and problems[0].reference.load().shape == (
         32,
         32,

@@ -16,7 +16,7 @@ def test_every_prompt_with_every_seed_and_spaces_tidied() -> None:
     ]
 
 
-@pytest.mark.parametrize("prompts", [[], ["a fox", " "], ["a fox", "a  fox"]])
-def test_empty_and_repeated_prompts_are_refused(prompts: list[str]) -> None:
+@pytest.mark.parametrize("prompts", [[], "a fox", ["a fox", " "], ["a fox", "a  fox"]])
+def test_empty_and_repeated_prompts_are_refused(prompts: list[str] | str) -> None:
     with pytest.raises(DataError, match="at least one, none empty or given twice"):
         PromptList(prompts)

@@ -71,12 +71,24 @@ def test_kl_is_that_of_torch() -> None:
     assert float(gaussian_kl(-1.0, 0.2, -0.7, 0.5)) == pytest.approx(float(expected), rel=1e-6)
 
 
-@pytest.mark.parametrize(("n_steps", "std"), [(10, 0.139578), (20, 0.168652), (50, 0.187198)])
-def test_the_oracles_samples_have_the_deviation_of_the_closed_form(n_steps: int, std: float) -> None:
+@pytest.mark.parametrize(
+    ("n_steps", "std", "kl"),
+    [
+        (10, 0.139578, 0.166972),
+        (20, 0.168652, 0.032747),
+        (50, 0.187198, 0.004653),
+        (1000, 0.199342, 8.9e-5),
+    ],
+)
+def test_the_oracles_samples_have_the_deviation_of_the_closed_form(
+    n_steps: int, std: float, kl: float
+) -> None:
     """DDIM on one Gaussian multiplies x - mean by (0.04 + s s') / (0.04 + s^2) per step."""
-    found = study(f"study.samplers.EDM.n_steps={n_steps}", "study.runs=400").samples("EDM", "oracle")
+    runs = 400 if n_steps < 1000 else 40
+    found = study(f"study.samplers.EDM.n_steps={n_steps}", f"study.runs={runs}").samples("EDM", "oracle")
     product = math.prod((0.04 + s * u) / (0.04 + s**2) for s, u in _levels(n_steps))
     assert 80 * product == pytest.approx(std, abs=1e-6)
+    assert float(gaussian_kl(-1.0, 0.2, -1 + product, 80 * product)) == pytest.approx(kl, abs=1e-6)
     error = std / math.sqrt(2 * found.numel())
     assert float(found.std()) == pytest.approx(std, abs=4 * error)
     assert float(found.mean()) == pytest.approx(-1 + product, abs=4 * std / math.sqrt(found.numel()))

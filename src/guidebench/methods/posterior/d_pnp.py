@@ -15,6 +15,7 @@ from guidebench.methods.posterior.guidance import DecodedLoss
 from guidebench.methods.posterior.likelihood import rowwise
 from guidebench.problems import Problem
 from guidebench.samplers.base import Chain, sample
+from guidebench.samplers.ddim import DDIM
 
 
 class DPnP(Method):
@@ -26,7 +27,8 @@ class DPnP(Method):
         x <- Adamax(x, grad ||e - eps_hat(alpha x + sigma e, t_i)||^2),   e ~ N(0, I)
         x <- Adamax(x, grad scale l(x)),  its norm clipped to `clip` times a running mean of the first one's
 
-    and the chain from t = 200 of 1000 on, started at x without noise. Cost: one forward and one backward of the network
+    and ancestral sampling (DDIM, eta = 1) from t = 200 of 1000 on, at those of the sampler's times, started at x without
+    noise. Cost: one forward and one backward of the network
     and `n_augmentations` losses per i, and a forward per stage of that end.
 
     The jitter of t_i is the same for all samples, so that a sample does not depend on its batch.
@@ -94,10 +96,10 @@ class DPnP(Method):
         return _at(schedule, 800 * left * (1 / 1.5 + math.cos(i / 10) / 3) + 200 + int(jitter))
 
     def _tail(self, setup: Setup) -> Chain:
-        """The chain from t = 200 of 1000 on."""
+        """Ancestral sampling from t = 200 of 1000 on, at the sampler's times; others may begin with more noise."""
         start = _at(setup.model.schedule, 200)
         times = setup.chain().times
-        return setup.sampler.chain(setup.model.schedule, (start, *(t for t in times if t < start)))
+        return DDIM(eta=1.0).chain(setup.model.schedule, (start, *(t for t in times if t < start)))
 
     def cost(self, setup: Setup) -> Cost:
         if self.scale == 0:

@@ -17,7 +17,7 @@ class DPS(Guidance):
 
     Args:
         scale: zeta' (paper: 0.3 for super-resolution and deblurring, 0.5 for inpainting, with 1000 steps of DDPM and
-            loss.spread = 0.7071); 0 is unguided sampling itself.
+            loss.spread = 0.35355, which makes l the squared error of pixels in [-1, 1]); 0 is unguided sampling itself.
 
     Differs from the paper: the authors' code takes the norm over the whole batch, so that results depend on its size.
 

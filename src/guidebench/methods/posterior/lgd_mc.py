@@ -25,7 +25,8 @@ class LGDMC(Guidance):
         spread: r_t: "paper", or "posterior", the exact standard deviation of p(x_0 | x_t), from models that know it.
         draws: "independent" as in the paper, "antithetic" or "stratified".
         injection: how g enters the step.
-        chunk: draws whose loss is evaluated at once; null = all. The result does not depend on it.
+        chunk: draws whose loss is evaluated at once; null = all. The result does not depend on it, but which random
+            augmentations a loss draws does.
 
     Differs from the paper: none in the default; `spread` and `draws` have choices that lower the error.
 

@@ -242,6 +242,31 @@ def test_strength_0_is_unguided(setup: Setup, problems, method: Guidance) -> Non
     assert method.cost(setup) == Unguided().cost(setup)
 
 
+def test_d_pnp_samples_its_end_from_the_point_itself_whatever_the_sampler(mixture, target) -> None:
+    """At t = 200 and without noise, though this sampler would begin with more."""
+    from guidebench.gradients.direct import Direct
+
+    churned = Heun(18, s_churn=10.0, s_tmin=0.05, s_tmax=10.0, s_noise=1.003)
+    setup = Setup(mixture, churned, target, Direct(), 1.0)
+    end, x = DPnP()._tail(setup), normal(3, 3, 2, 2)
+    asked, t = end.query(end.init(x), 0)
+    torch.testing.assert_close(asked, x, rtol=1e-12, atol=0)
+    assert t == 200 and end.needs_noise(0)
+    assert list(end.times[1:-1]) == [at for at in setup.chain().times if 0 < at < 200][: len(end.times) - 2]
+
+
+def test_d_pnp_finds_the_likeliest_point(mixture, target, problems) -> None:
+    """Of one Gaussian, denoising pulls towards its mean; the loss, clipped, pulls a little towards the target."""
+    from guidebench.gradients.direct import Direct
+
+    setup = Setup(mixture, DDIM(n_steps=4), target, Direct(), 1.0)
+    loss = target.bind(problems, setup.streams(problems))
+    unguided = DPnP(scale=1e-9, n_opt=200, n_augmentations=1).generate(problems, setup)
+    guided = DPnP(scale=1.0, n_opt=200, n_augmentations=1).generate(problems, setup)
+    assert (loss(guided.samples) < loss(unguided.samples)).all()
+    assert guided.cost == DPnP(n_opt=200).cost(setup)
+
+
 @pytest.fixture
 def setup(mixture, target) -> Setup:
     from guidebench.gradients.direct import Direct

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from guidebench.diffusion.analytic import GaussianMixture
+from guidebench.diffusion.analytic import Gaussian, GaussianMixture
 from guidebench.diffusion.schedules import EDM, Cosine, NoiseSchedule, ScaledLinear
 from guidebench.errors import ConfigError
 from guidebench.methods.posterior.likelihood import at_point, monte_carlo
@@ -51,6 +51,26 @@ def test_pulling_back_is_the_gradient_through_the_network() -> None:
     (grad,) = torch.autograd.grad(-loss((leaf - VP.sigma(T) * eps) / VP.alpha(T)).sum(), leaf)
     found = stage.pull_back(at_point(loss, stage.x0_hat).grad)
     torch.testing.assert_close(found, grad, rtol=1e-12, atol=1e-14)
+
+
+def test_the_whole_gradient_is_exact_where_the_gaussian_is() -> None:
+    """Prior N(0, I), y = H x + 0.8 noise: H^T (0.64 I + r^2 H H^T)^-1 (y - H x0_hat) / (1 + sigma^2), by many draws."""
+    sigma, h, y = 1.3, 0.4 * normal(3, 6, seed=4), normal(3, seed=5)
+    prior = Gaussian(VE, torch.zeros(6, dtype=torch.float64), torch.ones(6, dtype=torch.float64))
+    x_t = math.sqrt(1 + sigma**2) * normal(1, 6, seed=6)
+
+    def observed(x: Tensor) -> Tensor:
+        return (y - x @ h.T).square().sum(-1) / (2 * 0.8**2)
+
+    stage = Stage(
+        chain_of(VE, sigma, 0.5), 0, x_t, sigma, prior, None, observed, lambda n: normal(n, 1, 6), True
+    )
+    estimate = monte_carlo(observed, stage.x0_hat, stage.normal(200_000), stage.paper_spread)
+    covariance = 0.64 * torch.eye(3, dtype=torch.float64) + sigma**2 / (1 + sigma**2) * h @ h.T
+    exact = h.T @ torch.linalg.solve(covariance, y - h @ x_t[0] / (1 + sigma**2)) / (1 + sigma**2)
+    torch.testing.assert_close(
+        stage.pull_back(estimate.grad)[0], exact, rtol=0, atol=0.02 * exact.norm().item()
+    )
 
 
 @pytest.mark.parametrize(("schedule", "t", "u"), [(VP, T, U), (VE, 3.0, 1.1), (Cosine(), 600.0, 300.0)])
