@@ -27,9 +27,9 @@ class DPnP(Method):
         x <- Adamax(x, grad ||e - eps_hat(alpha x + sigma e, t_i)||^2),   e ~ N(0, I)
         x <- Adamax(x, grad scale l(x)),  its norm clipped to `clip` times a running mean of the first one's
 
-    and ancestral sampling (DDIM, eta = 1) from t = 200 of 1000 on, at those of the sampler's times, started at x without
-    noise. Cost: one forward and one backward of the network
-    and `n_augmentations` losses per i, and a forward per stage of that end.
+    and ancestral sampling (DDIM, eta = 1) from t = 200 of 1000 on, at those of the sampler's times, started at x
+    without noise. Cost: one forward and one backward of the network and `n_augmentations` losses per i, and a forward
+    per stage of that end.
 
     The jitter of t_i is the same for all samples, so that a sample does not depend on its batch.
 
