@@ -7,6 +7,7 @@ from PIL import Image
 
 from guidebench.cli import plan, table
 from guidebench.data.pictures import imagenet_names
+from guidebench.errors import DataError
 from guidebench.runner import sweeps
 from tiny_models import make_classifier_directory
 
@@ -95,6 +96,12 @@ def test_the_full_tables_are_planned_without_their_weights(
     plan.main([name, "suite=full", "size=paper", "seed=0", "--no-probe", *data])
     printed = " ".join(capsys.readouterr().out.split())
     assert "6 jobs, all valid" in printed and hours in printed
+
+
+@pytest.mark.parametrize("name", ["lgd/sr", "lgd/label", "lgd/resources"])
+def test_missing_images_are_told_before_anything_runs(name: str) -> None:
+    with pytest.raises(DataError, match=r"imagenet/val holds 0 images .* give a folder"):
+        plan.main([name, "suite=full", "seed=0", "--no-probe"])
 
 
 @pytest.mark.slow

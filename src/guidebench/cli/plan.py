@@ -17,6 +17,7 @@ from guidebench.problems import Problem
 from guidebench.runner import sweeps
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, expand, merge
+from guidebench.runner.evaluate import check_references
 from guidebench.runner.experiment import Experiment
 from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.sweeps import SweptJob
@@ -42,7 +43,10 @@ def main(argv: list[str]) -> int:
     if len(names) > 1:
         parser.error(f"one table at a time, got {' '.join(names)}")
     sweep = sweeps.load(names[0], overrides) if names else None
-    _print(sweep.jobs if sweep else _jobs(overrides), with_probe=not arguments.no_probe)
+    jobs = sweep.jobs if sweep else _jobs(overrides)
+    if not sweep or sweep.records == "samples":
+        check_references(jobs[0].job)
+    _print(jobs, with_probe=not arguments.no_probe)
     if sweep and sweep.costs:
         Console().print(sweep.costs)
     return 0

@@ -15,7 +15,7 @@ from guidebench.metrics.base import SetMetric
 from guidebench.report.render import to_console, to_html, write_table
 from guidebench.report.spec import TableSpec, parse_spec
 from guidebench.report.table import build_costs, build_table
-from guidebench.runner.evaluate import evaluate, set_values
+from guidebench.runner.evaluate import check_references, evaluate, set_values
 from guidebench.runner.experiment import Experiment
 from guidebench.runner.sweeps import Sweep, SweptJob
 
@@ -32,6 +32,8 @@ def regenerate(sweep: Sweep, run: bool) -> int:
     spec = parse_spec(sweep.layout)
     console = Console()
     experiments = [Experiment(swept.job) for swept in sweep.jobs]
+    if run:
+        check_references(sweep.jobs[0].job)
     failures, records = _run(sweep, experiments, console) if run else (0, stored_records(sweep, experiments))
     metrics = sweep.jobs[0].job.metrics()
     spec = dataclasses.replace(

@@ -15,7 +15,7 @@ from torch import Tensor
 from guidebench.metrics.base import FloatArray, Metric, SetMetric
 from guidebench.pixels import to_tensor
 from guidebench.problems import Problem
-from guidebench.runner.build import digest
+from guidebench.runner.build import Job, digest
 from guidebench.runner.experiment import Experiment, device
 from guidebench.runner.store import Record
 
@@ -86,6 +86,17 @@ def set_values(experiment: Experiment) -> dict[str, SetValue]:
         for name, reference in references.items()
         if reference is not None
     }
+
+
+def check_references(job: Job) -> None:
+    """See that the reference images of the job's set metrics are there, before samples are made in vain.
+
+    Raises:
+        DataError: they cannot be found; says what to do.
+    """
+    for metric in job.metrics().values():
+        if isinstance(metric, SetMetric):
+            _ = metric.reference
 
 
 def summary(experiment: Experiment, records: pd.DataFrame) -> dict[str, float]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from guidebench.diffusion.analytic import Gaussian, GaussianMixture
 from guidebench.diffusion.schedules import EDM, Cosine, NoiseSchedule, ScaledLinear
 from guidebench.errors import ConfigError
+from guidebench.methods.posterior.greedy import Greedy
 from guidebench.methods.posterior.likelihood import at_point, monte_carlo
 from guidebench.methods.posterior.stage import Stage
 from guidebench.samplers.base import Chain
@@ -147,3 +148,23 @@ def test_the_exact_spread_needs_a_model_that_knows_it() -> None:
     stage = Stage(chain, 0, x_t, T, ignorant, None, loss, lambda n: normal(n, *x_t.shape), True)
     with pytest.raises(ConfigError, match=r"method\.spread=paper"):
         stage.posterior_spread()
+
+
+def test_greedy_keeps_the_best_noise_of_each_row_and_finds_the_minimum() -> None:
+    target = normal(4, 2, seed=3)
+
+    def distance(x: Tensor) -> Tensor:
+        return (x - target).square().sum(-1)
+
+    model, x_t = GaussianMixture(VP, MEANS, 0.2), normal(4, 2)
+    stage = Stage(
+        chain_of(VP, T, U), 0, x_t, T, model, None, distance, lambda n: normal(n, *x_t.shape), False
+    )
+
+    def reached(method: Greedy) -> Tensor:
+        return distance((x_t - VP.sigma(T) * method.guide(stage)) / VP.alpha(T))
+
+    plain = distance(stage.x0_hat)
+    assert (reached(Greedy(10.0, 3)) <= plain).all(), "however far the steps overshoot"
+    few, many = reached(Greedy(0.01, 5)), reached(Greedy(0.01, 2000))
+    assert (few < plain).all() and (many < 1e-6).all()
