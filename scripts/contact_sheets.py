@@ -1,5 +1,5 @@
 """Draw docs/images/embedded_<world>.png: held-out pictures of every world above what the text-to-image model makes of
-the captions of others, nothing selected.
+the captions of others, nothing selected; and embedded_pixels.png, with what the pixel-space model makes of nothing.
 
     python scripts/contact_sheets.py [key=value ...]
 
@@ -12,11 +12,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from guidebench.data.pictures import WorldPictures
 from guidebench.data.worlds import WORLDS
 from guidebench.methods.base import Setup
+from guidebench.models.adm import ADM
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge
 from guidebench.runner.experiment import device
+from guidebench.samplers.ddim import DDIM
 from guidebench.studies.zoo.drawing import generate
 from guidebench.studies.zoo.pictures import Images, held_out
 
@@ -35,11 +38,20 @@ def main(overrides: list[str]) -> None:
     count = COLUMNS * ROWS
     for name, world in WORLDS.items():
         texts = [caption.text for caption in held_out(world, count, start=count).captions]
-        halves = (held_out(world, count).images, generate(setup, texts, f"sheet {name}"))
-        drawn = [_grid(images) for images in halves]
-        between = np.full((GAP, drawn[0].shape[1], 3), 255, np.uint8)
-        sheet = Image.fromarray(np.concatenate([drawn[0], between, drawn[1]]))
-        sheet.save(FOLDER / f"embedded_{name}.png", optimize=True)
+        _save(name, held_out(world, count).images, generate(setup, texts, f"sheet {name}"))
+    pixels = ADM("embedded/pixels")
+    pixels.load(model.device)
+    unconditional = Setup(pixels, DDIM(n_steps=50, eta=1.0), setup.loss, setup.gradient, 1.0)
+    real = WorldPictures(["animals", "birds"], "test", count, pixels.sample_shape[-1])
+    images = np.stack([picture.load() for picture in real.pictures()])
+    _save("pixels", images, generate(unconditional, [""] * count, "sheet pixels"))
+
+
+def _save(name: str, real: Images, made: Images) -> None:
+    drawn = [_grid(images) for images in (real, made)]
+    between = np.full((GAP, drawn[0].shape[1], 3), 255, np.uint8)
+    sheet = Image.fromarray(np.concatenate([drawn[0], between, drawn[1]]))
+    sheet.save(FOLDER / f"embedded_{name}.png", optimize=True)
 
 
 def _grid(images: Images) -> Images:
