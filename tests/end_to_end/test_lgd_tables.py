@@ -98,6 +98,12 @@ def test_the_full_tables_are_planned_without_their_weights(
     assert "6 jobs, all valid" in printed and hours in printed
 
 
+def test_a_plan_of_ones_own_prompts(capsys: pytest.CaptureFixture[str]) -> None:
+    own = ["dataset=prompts/embedded", "dataset.prompts=[a fox, an owl]", "~metrics.prompt_success"]
+    assert plan.main([*own, "--no-probe"]) == 0
+    assert "2 samples to make" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("name", ["lgd/sr", "lgd/label", "lgd/resources"])
 def test_missing_images_are_told_before_anything_runs(name: str) -> None:
     with pytest.raises(DataError, match=r"imagenet/val holds 0 images .* give a folder"):

@@ -38,8 +38,8 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--no-probe", action="store_true", help="do not load a model; no time and memory")
     arguments = parser.parse_intermixed_args(argv)
-    names = [a for a in arguments.arguments if "=" not in a]
-    overrides = [a for a in arguments.arguments if "=" in a]
+    overrides = [a for a in arguments.arguments if "=" in a or a.startswith("~")]
+    names = [a for a in arguments.arguments if a not in overrides]
     if len(names) > 1:
         parser.error(f"one table at a time, got {' '.join(names)}")
     sweep = sweeps.load(names[0], overrides) if names else None

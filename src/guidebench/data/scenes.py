@@ -51,7 +51,8 @@ class SceneJudge:
         except ValueError as error:
             raise DataError(
                 f"metric=prompt_success with the scenes judge: {error}. It understands "
-                "dataset=drawbench/embedded and images of model=embedded only."
+                "dataset=drawbench/embedded and images of model=embedded only; otherwise leave it out "
+                "(~metrics.prompt_success)."
             ) from error
 
 
