@@ -64,6 +64,7 @@ def test_guide_and_score_of_every_suite_are_different_networks() -> None:
         ("seed=many", "seed"),
         ("n_steps=2.5", "n_steps"),
         ("experiment=drawbanch", "did you mean 'drawbench'"),
+        ("experiment=null", "allowed: class_conditional, drawbench"),
         ("dataset=drawbench/ful", "did you mean 'drawbench/full'"),
         ("not an override", "not an override"),
     ],

@@ -53,7 +53,11 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
         try:
             return compose("config", list(overrides))
-        except (HydraException, OmegaConfBaseException) as error:
+        except (
+            HydraException,
+            OmegaConfBaseException,
+            ValueError,
+        ) as error:  # ValueError: a group set to null
             raise ConfigError(explain(error, overrides)) from error
 
 
@@ -71,7 +75,7 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         key = override.key_or_group
         chosen = str(override.value()) if not override.is_sweep_override() else ""
         near = ""
-        if key in groups and f"'{key}/{chosen}'" in message:
+        if key in groups and (f"'{key}/{chosen}'" in message or override.value() is None):
             near = f"{suggestion(chosen, groups[key])}allowed: {', '.join(groups[key])}"
         elif re.search(rf"Could not override '{re.escape(key)}'|Key '{re.escape(key)}'", message):
             near = _siblings(key, choices)
