@@ -38,7 +38,7 @@ _ALLOWED = tuple(
 _GENERATION = ("model", "loss", "sampler", "method", "gradient", "cfg_scale", "random_weights")
 """What a sample depends on beside its problem: the keys of its identity."""
 
-_REVISION = 1
+_REVISION = 2
 """Raise when a change to the code changes samples: stored ones then count as another generation config's."""
 
 

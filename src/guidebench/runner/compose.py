@@ -53,11 +53,7 @@ def compose_config(overrides: Sequence[str]) -> DictConfig:
     with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
         try:
             return compose("config", list(overrides))
-        except (
-            HydraException,
-            OmegaConfBaseException,
-            ValueError,
-        ) as error:  # ValueError: a group set to null
+        except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last: a group set to null
             raise ConfigError(explain(error, overrides)) from error
 
 
@@ -75,7 +71,8 @@ def explain(error: Exception, overrides: Sequence[str]) -> str:
         key = override.key_or_group
         chosen = str(override.value()) if not override.is_sweep_override() else ""
         near = ""
-        if key in groups and (f"'{key}/{chosen}'" in message or override.value() is None):
+        nothing = override.value() is None and not override.is_delete()
+        if key in groups and (f"'{key}/{chosen}'" in message or nothing):
             near = f"{suggestion(chosen, groups[key])}allowed: {', '.join(groups[key])}"
         elif re.search(rf"Could not override '{re.escape(key)}'|Key '{re.escape(key)}'", message):
             near = _siblings(key, choices)

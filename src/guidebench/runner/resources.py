@@ -21,8 +21,8 @@ def measure(sweep: Sweep, progress: Callable[[str], None]) -> pd.DataFrame:
 
     Returns:
         One record per job: `seconds` per step of the sampler and batch (processor seconds on a CPU), and `memory_gb`,
-        the network's weights and the most that tensors took beside them. On a CPU they come from a run each, as
-        counting allocations takes time.
+        the network's weights and the most that tensors took beside them. They come from a run each, as counting
+        allocations takes time on a CPU.
     """
     jobs = _interleaved(sweep)
     _generate(Experiment(jobs[0].job))
@@ -64,5 +64,4 @@ def _measured(swept: SweptJob) -> dict[str, object]:
 
 
 def _generate(experiment: Experiment) -> None:
-    batch = experiment.problems[: experiment.job.config["batch_size"]]
-    experiment.method.generate(batch, experiment.setup())
+    experiment.method.generate(next(experiment.batches).problems, experiment.setup())
