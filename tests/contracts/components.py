@@ -12,13 +12,16 @@ from guidebench.runner.compose import compose_config, shipped
 from tiny_models import CLASSES
 
 _OVERRIDE = {
-    "clip": "clip@guide_clip={name}",
-    "aesthetic": "aesthetic@guide_aesthetic={name}",
-    "classifier": "classifier@judge_classifier={name}",
+    "clip": "clip@networks.guide_clip={name}",
+    "aesthetic": "aesthetic@networks.guide_aesthetic={name}",
+    "classifier": "classifier@networks.judge_classifier={name}",
+    "features": "features@networks.features={name}",
+    "perceptual": "perceptual@networks.perceptual={name}",
+    "reference": "reference@networks.reference={name}",
     "metric": "+metric@metrics.contract={name}",
 }
 _SUITE = {"model/sd14": "full", "model/sd15": "full", "dataset/drawbench/full": "full"}
-_NOT_OF_A_JOB = {"train"}  # read by scripts/train_embedded.py
+_NOT_OF_A_JOB = {"setting", "train"}  # a task chooses the first, scripts/train_embedded.py reads the second
 
 FIXED_COST = {"checkpointed": ["gradient.keep_graphs=0"]}
 """Overrides under which a gradient strategy's cost does not depend on the memory there is."""

@@ -63,8 +63,8 @@ def test_guide_and_score_of_every_suite_are_different_networks() -> None:
         ("+sampler.grid.ofset=1", "did you mean 'offset'"),
         ("seed=many", "seed"),
         ("n_steps=2.5", "n_steps"),
-        ("experiment=drawbanch", "did you mean 'drawbench'"),
-        ("experiment=null", "allowed: class_conditional, drawbench"),
+        ("task=drawbanch", "did you mean 'drawbench'"),
+        ("task=null", "allowed: class_conditional, drawbench"),
         ("dataset=drawbench/ful", "did you mean 'drawbench/full'"),
         ("not an override", "not an override"),
     ],
@@ -85,11 +85,11 @@ def test_a_slip_is_refused_with_what_was_meant(override: str, message: str) -> N
         "hydra.utils.instantiate",
         "guidebench",
         "guidebench.models.weights.resolve",  # a function
-        "guidebench.models.clip.functools.partial",
+        "guidebench.models.readers.clip.functools.partial",
         "guidebench.models.weights.Path",  # a class of another package, seen through a module of ours
         "guidebench.runner.store.Store",
         "guidebench.models.nowhere.CLIP",
-        "guidebench.models.clip.Nothing",
+        "guidebench.models.readers.clip.Nothing",
     ],
 )
 def test_only_this_packages_components_may_be_named(where: str, target: str) -> None:
@@ -122,7 +122,7 @@ def test_an_optimised_chain_must_be_deterministic() -> None:
 
 @pytest.mark.parametrize("method", ["none", "doodl"])
 def test_a_metric_must_not_share_the_guides_network_unless_allowed(method: str) -> None:
-    shared = [f"method={method}", "clip@score_clip=embedded_guide"]
+    shared = [f"method={method}", "clip@networks.score_clip=embedded_guide"]
     with pytest.raises(ConfigError, match=r"metrics\.clip_score.*(?s:.)*allow_shared_networks=true"):
         check_compatibility(job(*shared))
     assert check_compatibility(job(*shared, "allow_shared_networks=true")) == ["clip_score"]
@@ -150,7 +150,7 @@ CLASSES = ["dataset=classes/animals_and_birds", "~metrics.clip_score", "~metrics
                 "loss=classifier",
                 *CLASSES,
                 "+metric@metrics.fid=accuracy",
-                "classifier@judge_classifier=pixels_guide",
+                "classifier@networks.judge_classifier=pixels_guide",
             ],
             "scores with the network that guides",
         ),

@@ -18,10 +18,10 @@ def loss(
 ) -> Loss:
     return job(
         f"loss={name}",
-        f"guide_clip.directory={clip_directories['guide']}",
-        f"guide_aesthetic.clip.directory={clip_directories['guide']}",
-        f"guide_aesthetic.source={head_directories['guide']}",
-        f"guide_classifier.directory={classifier_directories['guide']}",
+        f"networks.guide_clip.directory={clip_directories['guide']}",
+        f"networks.guide_aesthetic.clip.directory={clip_directories['guide']}",
+        f"networks.guide_aesthetic.source={head_directories['guide']}",
+        f"networks.guide_classifier.directory={classifier_directories['guide']}",
     ).build("loss")
 
 

@@ -31,14 +31,14 @@ PIXELS = ["~experiment", "~setting", "model=embedded_pixels", "cfg_scale=1"]
 OF_ONE_KIND = {
     "ClassConditional": [
         *PIXELS,
-        "dataset=classes/embedded",
+        "dataset=classes/animals_and_birds",
         "loss=classifier",
-        "classifier@guide_classifier=pixels_noisy",
-        "+guide_classifier.random_weights=true",
-        f"+guide_classifier.classes=[{','.join(CLASSES)}]",
-        f"+guide_classifier.architecture={NETWORK}}}",
+        "classifier@networks.guide_classifier=pixels_noisy",
+        "+networks.guide_classifier.random_weights=true",
+        f"+networks.guide_classifier.classes=[{','.join(CLASSES)}]",
+        f"+networks.guide_classifier.architecture={NETWORK}}}",
     ],
-    "Restoration": [*PIXELS, "dataset=restoration/embedded", "loss=linear_inverse"],
+    "Restoration": [*PIXELS, "dataset=restoration/animals_and_birds", "loss=linear_inverse"],
 }
 """What a method is composed with that handles one kind of problem alone; all others are tried on texts."""
 
@@ -72,8 +72,8 @@ def handles(name: str) -> tuple[str, ...]:
 
 def compose(name: str, sampler: str, clips: dict[str, str], *overrides: str) -> Job:
     texts = [
-        f"guide_clip.directory={clips['guide']}",
-        f"score_clip.directory={clips['score']}",
+        f"networks.guide_clip.directory={clips['guide']}",
+        f"networks.score_clip.directory={clips['score']}",
         "loss.n_crops=3",
     ]
     setting = OF_ONE_KIND.get(handles(name)[0], texts)

@@ -30,12 +30,12 @@ def metric(
     classifier_directories: dict[str, str],
 ) -> Measure:
     return job(
-        f"score_clip.directory={clip_directories['score']}",
-        f"score_aesthetic.clip.directory={clip_directories['score']}",
-        f"score_aesthetic.source={head_directories['score']}",
-        f"judge_classifier.directory={classifier_directories['judge']}",
-        f"features.directory={classifier_directories['features']}",
-        f"perceptual.network.directory={classifier_directories['features']}",
+        f"networks.score_clip.directory={clip_directories['score']}",
+        f"networks.score_aesthetic.clip.directory={clip_directories['score']}",
+        f"networks.score_aesthetic.source={head_directories['score']}",
+        f"networks.judge_classifier.directory={classifier_directories['judge']}",
+        f"networks.features.directory={classifier_directories['features']}",
+        f"networks.perceptual.network.directory={classifier_directories['features']}",
         f"+metric@metrics.contract={name}",
         *_WITHOUT_FILES.get(name, ()),
     ).metrics()["contract"]

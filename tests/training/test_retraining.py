@@ -64,7 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.mark.slow
 def test_a_model_trained_from_nothing_reads_held_out_pictures(trained: Place) -> None:
     from guidebench.data.worlds import WORLDS
-    from guidebench.models.classifiers import SmallClassifier
+    from guidebench.models.readers.classifiers import SmallClassifier
     from guidebench.studies.zoo.pictures import held_out
     from guidebench.studies.zoo.reading import read_right
 

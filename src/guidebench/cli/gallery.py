@@ -30,14 +30,16 @@ def main(argv: list[str]) -> int:
     if records.empty:
         command = " ".join(["guidebench table", arguments.name, *arguments.overrides])
         raise DataError(f"nothing of {arguments.name} is stored; run `{command}` first")
+    measured = sweep.jobs[0].job.metrics()
+    ordered = dict.fromkeys([name for name in sweep.layout["metrics"] if name in measured] + list(measured))
     path = write_gallery(
         records,
         Path(sweep.config["paths"]["tables"]) / f"{sweep.stem}_gallery.html",
         title=sweep.layout["title"],
         metrics={
-            name: metric.higher_is_better
-            for name, metric in sweep.jobs[0].job.metrics().items()
-            if isinstance(metric, Metric)
+            name: measured[name].higher_is_better
+            for name in ordered  # as in the table, the primary one first
+            if isinstance(measured[name], Metric)
         },
         setting=", ".join(f"{key} {value}" for key, value in sweep.labels.items()),
         order=sweep.layout["rows"]["values"],

@@ -23,6 +23,7 @@ GROUPS = (
     "model",
     "clip",
     "classifier",
+    "aesthetic",
     "features",
     "perceptual",
     "reference",
@@ -30,12 +31,13 @@ GROUPS = (
     "metric",
     "suite",
     "size",
-    "experiment",
+    "task",
+    "setting",
     "logger",
 )
 
-_NETWORKS = ("guide_clip", "score_clip", "guide_classifier", "judge_classifier", "features", "perceptual")
-"""Top-level keys that losses and metrics take their networks from."""
+_ROLE = "${networks."
+"""How losses and metrics name the role of a network that the suite fills."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +156,8 @@ def _weights(node: dict[str, Any]) -> str:
     if node.get("pretrained"):
         library = "torchvision" if "torchvision" in node["_target_"].lower() else "open_clip"
         return f"{library}: {node['architecture']}, {node['pretrained']}"
-    return ", ".join(name for name in _NETWORKS if f"${{{name}}}" in node.values())
+    roles = (str(value) for value in node.values() if str(value).startswith(_ROLE))
+    return ", ".join(role.removeprefix(_ROLE).rstrip("}") for role in roles)
 
 
 def _rendered(kind: str, found: list[Entry]) -> Table:

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from guidebench.methods.base import Setup
 from guidebench.models.adm import ADM
-from guidebench.models.classifiers import SmallClassifier
-from guidebench.models.noisy_classifier import NoisyClassifier
+from guidebench.models.readers.classifiers import SmallClassifier
+from guidebench.models.readers.noisy_classifier import NoisyClassifier
 from guidebench.report.render import to_console, write_table
 from guidebench.report.statistics import Estimate
 from guidebench.report.table import Block, Cell, Column, Row, Table
@@ -101,7 +101,7 @@ def load(job: Job) -> Models:
         network.load(device(job.config["device"]))
     return Models(
         Setup(model, job.build("sampler"), job.build("loss"), job.build("gradient"), job.config["cfg_scale"]),
-        {"guide": job.build("guide_clip"), "score": job.build("score_clip")},
+        {"guide": job.build("networks.guide_clip"), "score": job.build("score_clip")},
         {
             name: Readers(
                 worlds,
@@ -112,7 +112,7 @@ def load(job: Job) -> Models:
             for name, stem, worlds, size in _CLASSIFIERS
         },
         SmallClassifier("embedded/features"),
-        {"guide": job.build("guide_aesthetic"), "score": job.build("score_aesthetic")},
+        {"guide": job.build("networks.guide_aesthetic"), "score": job.build("score_aesthetic")},
         PixelSpace(
             Setup(pixels, _PIXELS, job.build("loss"), job.build("gradient"), 1.0),
             NoisyClassifier("embedded/pixels_noisy_classifier"),

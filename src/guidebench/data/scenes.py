@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from guidebench.data.prompts import PromptSet
-from guidebench.data.worlds.scenes_judge import Requirement, satisfies
+from guidebench.data.worlds.scenes.judge import Requirement, satisfies
 from guidebench.errors import DataError
 
 
@@ -27,7 +27,7 @@ class SceneBench(PromptSet):
     handles: tuple[str, ...] = ("TextToImage",)
 
     def _file(self) -> Path:
-        return Path(__file__).parent / "worlds" / "scenes_drawbench.csv"
+        return Path(__file__).parent / "worlds" / "scenes" / "drawbench.csv"
 
 
 class SceneJudge:

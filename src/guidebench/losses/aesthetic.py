@@ -8,7 +8,7 @@ from torch import Tensor
 from guidebench.diffusion.random import AUGMENTATION, RandomStreams
 from guidebench.losses.base import Loss, Objective
 from guidebench.losses.cutouts import Crops
-from guidebench.models.aesthetic import AestheticHead
+from guidebench.models.readers.aesthetic import AestheticHead
 from guidebench.problems import Problem
 
 

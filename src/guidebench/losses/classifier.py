@@ -8,8 +8,8 @@ from torch.nn.functional import cross_entropy
 
 from guidebench.diffusion.random import RandomStreams
 from guidebench.losses.base import Loss, NoisyObjective, Objective
-from guidebench.models.classifiers import Classifier
-from guidebench.models.noisy_classifier import NoisyClassifier
+from guidebench.models.readers.classifiers import Classifier
+from guidebench.models.readers.noisy_classifier import NoisyClassifier
 from guidebench.problems import Labelled, Problem, of_kind
 
 

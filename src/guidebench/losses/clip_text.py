@@ -10,7 +10,7 @@ from guidebench.diffusion.random import AUGMENTATION, RandomStreams
 from guidebench.errors import ConfigError
 from guidebench.losses.base import Loss, Objective
 from guidebench.losses.cutouts import Crops
-from guidebench.models.clip import CLIP
+from guidebench.models.readers.clip import CLIP
 from guidebench.problems import Problem, TextToImage, of_kind
 
 _VARIANTS: dict[str, Literal["mean", "min"]] = {"paper": "mean", "official": "min"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
-from guidebench.models.aesthetic import AestheticHead
+from guidebench.models.readers.aesthetic import AestheticHead
 from guidebench.problems import Problem
 
 

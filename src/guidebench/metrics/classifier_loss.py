@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
-from guidebench.models.classifiers import Classifier
+from guidebench.models.readers.classifiers import Classifier
 from guidebench.problems import Labelled, Problem, of_kind
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
-from guidebench.models.clip import CLIP
+from guidebench.models.readers.clip import CLIP
 from guidebench.problems import Problem, TextToImage, of_kind
 
 

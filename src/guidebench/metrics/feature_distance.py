@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import FloatArray, ReferenceSet, SetMetric
-from guidebench.models.features import FeatureNetwork
+from guidebench.models.readers.features import FeatureNetwork
 from guidebench.problems import Picture
 
 

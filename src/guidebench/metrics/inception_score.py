@@ -8,7 +8,7 @@ from scipy.special import rel_entr
 from torch import Tensor
 
 from guidebench.metrics.base import FloatArray, SetMetric
-from guidebench.models.classifiers import Classifier
+from guidebench.models.readers.classifiers import Classifier
 
 
 class InceptionScore(SetMetric):

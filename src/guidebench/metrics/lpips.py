@@ -7,7 +7,7 @@ from torch import Tensor
 
 from guidebench.metrics.base import Metric
 from guidebench.metrics.reference import reference_images
-from guidebench.models.perceptual import PerceptualDistance
+from guidebench.models.readers.perceptual import PerceptualDistance
 from guidebench.problems import Problem
 
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
-from guidebench.models.motion_evaluator import MotionEvaluator
 from guidebench.models.motion_prior import MotionPrior
+from guidebench.models.readers.motion_evaluator import MotionEvaluator
 from guidebench.motion.objectives import obstacle_cost, path_error
 from guidebench.problems import MotionControl, Problem, of_kind
 

@@ -12,8 +12,8 @@ from guidebench.diffusion.schedules import Cosine, NoiseSchedule
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models.base import DiffusionModel
 from guidebench.models.checkpoints import Checkpoint
-from guidebench.models.clip import CLIP
 from guidebench.models.networks.mdm_transformer import MotionTransformer
+from guidebench.models.readers.clip import CLIP
 from guidebench.models.weights import digest, resolve
 from guidebench.motion.representation import FEATURES, MAX_FRAMES, read_statistics, recover_joints
 

@@ -153,9 +153,12 @@ class Job:
         for name, node in self.config["metrics"].items():
             yield f"metrics.{name}", node
 
-    def build(self, name: str) -> Any:
-        """Instantiate the component at a top-level key; collaborators arrive later, in calls."""
-        return _instantiate(self.config[name], name)
+    def build(self, path: str) -> Any:
+        """Instantiate the component at a path ("model", "networks.guide_clip"); collaborators arrive in calls."""
+        node: Any = self.config
+        for key in path.split("."):
+            node = node[key]
+        return _instantiate(node, path)
 
     def metrics(self) -> dict[str, Any]:
         """The metrics by name."""

@@ -102,7 +102,7 @@ def shared_networks(job: Job) -> list[str]:
     if shared and not job.config["allow_shared_networks"]:
         raise ConfigError(
             f"metrics.{shared[0]}: scores with the network that guides ({', '.join(sorted(guiding))}), so it would "
-            "reward what the loss optimised; choose another network (score_clip=...), or set "
+            "reward what the loss optimised; choose another network (clip@networks.score_clip=...), or set "
             "allow_shared_networks=true, and tables will mark it"
         )
     return shared

@@ -26,7 +26,7 @@ class RunConfig:
 
     suite: str = MISSING
     size: str = MISSING
-    experiment: str | None = None
+    task: str | None = None
     seed: int = 0
     n_steps: int = MISSING
     n_opt: int = MISSING
@@ -43,15 +43,7 @@ class RunConfig:
 
     model: Any = MISSING
     dataset: Any = MISSING
-    guide_clip: Any = MISSING
-    score_clip: Any = MISSING
-    guide_aesthetic: Any = MISSING
-    score_aesthetic: Any = MISSING
-    guide_classifier: Any = MISSING
-    judge_classifier: Any = MISSING
-    features: Any = MISSING
-    perceptual: Any = MISSING
-    reference: Any = MISSING
+    networks: dict[str, Any] = field(default_factory=dict)
     loss: Any = MISSING
     sampler: Any = MISSING
     method: Any = MISSING

@@ -119,7 +119,7 @@ def test_every_scene_prompt_can_be_judged() -> None:
 
 
 def test_the_scene_judge_accepts_a_rendered_answer() -> None:
-    from guidebench.data.worlds.scenes_world import SCENES
+    from guidebench.data.worlds.scenes.world import SCENES
 
     picture = SCENES.picture("test", 0)
     prompt = SCENES.describe(picture, np.random.default_rng(0)).text

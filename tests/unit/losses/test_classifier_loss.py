@@ -7,8 +7,8 @@ from torch.nn.functional import cross_entropy
 from guidebench.diffusion.random import RandomStreams
 from guidebench.errors import ConfigError
 from guidebench.losses.classifier import ClassifierLoss
-from guidebench.models.classifiers import SmallClassifier
-from guidebench.models.noisy_classifier import NoisyClassifier
+from guidebench.models.readers.classifiers import SmallClassifier
+from guidebench.models.readers.noisy_classifier import NoisyClassifier
 from guidebench.problems import ClassConditional, TextToImage
 from tiny_models import CLASSES
 

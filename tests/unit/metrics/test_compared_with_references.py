@@ -11,8 +11,8 @@ from torch.nn.functional import cosine_similarity
 from guidebench.errors import ConfigError
 from guidebench.metrics.lpips import LPIPS
 from guidebench.metrics.psnr import PSNR
-from guidebench.models.classifiers import SmallClassifier
-from guidebench.models.perceptual import LayerDistance
+from guidebench.models.readers.classifiers import SmallClassifier
+from guidebench.models.readers.perceptual import LayerDistance
 from guidebench.pixels import to_tensor
 from guidebench.problems import Picture, Problem, Restoration, TextToImage
 

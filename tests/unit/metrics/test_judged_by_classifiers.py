@@ -9,7 +9,7 @@ from guidebench.errors import ConfigError
 from guidebench.metrics.accuracy import Accuracy
 from guidebench.metrics.classifier_loss import ClassifierLoss
 from guidebench.metrics.inception_score import InceptionScore
-from guidebench.models.classifiers import SmallClassifier
+from guidebench.models.readers.classifiers import SmallClassifier
 from guidebench.problems import ClassConditional, TextToImage
 from tiny_models import CLASSES
 

@@ -10,8 +10,8 @@ from guidebench.diffusion.random import RandomStreams
 from guidebench.errors import WeightsError
 from guidebench.losses.aesthetic import Aesthetic
 from guidebench.metrics.aesthetic import AestheticScore
-from guidebench.models.aesthetic import AestheticHead
-from guidebench.models.clip import CLIP
+from guidebench.models.readers.aesthetic import AestheticHead
+from guidebench.models.readers.clip import CLIP
 from guidebench.problems import TextToImage
 from tiny_models import make_head_directory
 

@@ -8,8 +8,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from guidebench.models import vocabulary
-from guidebench.models.clip import CLIP
 from guidebench.models.latent_diffusion import LatentDiffusion
+from guidebench.models.readers.clip import CLIP
 from guidebench.models.vocabulary import unknown_words, warn_of_unknown_words
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config
