@@ -15,6 +15,7 @@ from guidebench.gradients.base import GradientStrategy
 from guidebench.losses.base import Loss
 from guidebench.models.base import DiffusionModel, Guided
 from guidebench.problems import Problem
+from guidebench.progress import Progress
 from guidebench.samplers.base import Chain, Noises, Sampler, draw_noises
 
 
@@ -28,6 +29,7 @@ class Setup:
         loss: what guides; methods with `needs_loss` use it.
         gradient: how to differentiate through a whole chain; methods with `needs_gradient` use it.
         cfg_scale: weight of classifier-free guidance.
+        progress: hands out the steps of long loops.
     """
 
     model: DiffusionModel
@@ -35,6 +37,7 @@ class Setup:
     loss: Loss
     gradient: GradientStrategy
     cfg_scale: float
+    progress: Progress = field(default_factory=Progress)
 
     def chain(self) -> Chain:
         """The sampler on the model's schedule."""

@@ -146,6 +146,12 @@ class Job:
             check(node, path)
         return job
 
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the job's cases: `seed` is one, or a list of them."""
+        seed = self.config["seed"]
+        return list(seed) if isinstance(seed, list) else [seed]
+
     def components(self) -> Iterator[tuple[str, Any]]:
         """Config path and node of every component."""
         for name in COMPONENTS:

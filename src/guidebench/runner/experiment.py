@@ -56,15 +56,17 @@ class Experiment:
         )
         self.config_hash = digest(self.generation_config)
         job.build("logger")
-        self.problems: list[Problem] = job.build("dataset").problems([config["seed"]])
+        self.problems: list[Problem] = job.build("dataset").problems(job.seeds)
 
     @property
     def batches(self) -> Iterator[Batch]:
-        """The job's problems in fixed batches of `batch_size`."""
+        """The job's problems in fixed batches of `batch_size`, each of one seed."""
         size = self.job.config["batch_size"]
-        for start in range(0, len(self.problems), size):
-            part = tuple(self.problems[start : start + size])
-            yield Batch(f"s{self.job.config['seed']}-{digest([p.case_id for p in part])}", part)
+        for seed in self.job.seeds:
+            mine = [problem for problem in self.problems if problem.seed == seed]
+            for start in range(0, len(mine), size):
+                part = tuple(mine[start : start + size])
+                yield Batch(f"s{seed}-{digest([p.case_id for p in part])}", part)
 
     def stored(self) -> dict[Problem, Record]:
         """What the store holds of this job, in the order of its problems."""

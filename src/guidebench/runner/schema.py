@@ -27,7 +27,7 @@ class RunConfig:
     suite: str = MISSING
     size: str = MISSING
     task: str | None = None
-    seed: int = 0
+    seed: Any = 0
     n_steps: int = MISSING
     n_opt: int = MISSING
     gradient_clip: float = MISSING
