@@ -150,7 +150,7 @@ def _block(group: Group, names: set[str], spec: TableSpec, set_values: Mapping[s
         cells = []
         for column in spec.columns:
             numbers = paper_numbers(spec.paper.value(row.name, column.name), group, names)
-            paper = paper_text(numbers, spec.paper.units.get(column.name, ""), own=group.category)
+            paper = paper_text(numbers, spec.paper.units.get(column.name, ""))
             cells.append(_cell(mine, column, spec.cluster_by, paper, set_values.get(column.name)))
         rows.append(Row(row.label, tuple(cells)))
     return Block(group.title, _extent(group.frame, spec), tuple(rows))

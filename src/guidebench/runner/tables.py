@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import OmegaConf
@@ -17,7 +17,9 @@ from guidebench.report.spec import TableSpec, parse_spec
 from guidebench.runner.build import Job, check
 from guidebench.runner.compose import compose_config, expand, merge, parse, shipped
 from guidebench.runner.suggest import suggestion
-from guidebench.studies.base import Study
+
+if TYPE_CHECKING:
+    from guidebench.studies.base import Study
 
 SOURCES = ("samples", "resources")
 """What a table with jobs shows: what they make, or what they take. A study is a source too, by its `_target_`."""
@@ -175,7 +177,7 @@ class ComposedTable:
     size: str
     asked: tuple[str, ...]
     jobs: tuple[RowJob, ...]
-    study: Study | None
+    study: "Study | None"
     tables: Path
     results: Path
 

@@ -95,7 +95,7 @@ def test_prompts_cannot_leave_their_place(stored: pd.DataFrame, tmp_path: Path) 
 
 
 def test_configs_that_share_a_method_get_columns_of_their_own(stored: pd.DataFrame, tmp_path: Path) -> None:
-    other = stored[stored["method"] == "doodl"].assign(config_hash="0123456789abcdef")
+    other = stored[stored["row"] == "doodl"].assign(config_hash="0123456789abcdef")
     page = write_gallery(pd.concat([stored, other]), tmp_path / "gallery.html", title="t", metrics=METRICS)
     assert content(page)["columns"] == ["doodl 01234567", "doodl hash-doo", "none", "one_step"]
 
