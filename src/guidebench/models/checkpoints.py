@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from guidebench.errors import WeightsError
+from guidebench.models import downloads
 from guidebench.models.weights import digest, resolve
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
@@ -21,10 +22,11 @@ class Checkpoint:
 
     Args:
         source: a directory with `config.json` (the module's arguments) and `model.safetensors`; or a `.safetensors` or
-            `.pt` file; or the https address of one, downloaded on first use into torch's hub folder. Paths are
-            absolute, or relative to the package's weights.
+            `.pt` file; or the https address of one, downloaded on first use into torch's hub folder and verified on
+            every use. Paths are absolute, or relative to the package's weights.
         architecture: the module's arguments; None reads the directory's `config.json`.
-        sha256: of a downloaded file, in hexadecimal; None trusts the address.
+        sha256: of the file, in hexadecimal, or how it begins; None accepts any file, and holds a downloaded one against
+            what it was at its first use.
         random_weights: build `architecture` with random weights (seed 0); `source` is then only a name.
         within: key of `config.json` that holds the module's arguments, beside other things; None: they are all of it.
     """
@@ -36,11 +38,15 @@ class Checkpoint:
     within: str | None = None
 
     def fingerprint(self) -> str:
-        """Identifies the weights; downloads nothing."""
+        """Identifies the weights by their bytes; downloads nothing where `sha256` is known.
+
+        Raises:
+            WeightsError: there are none, or they are not those of `sha256`.
+        """
         if self.random_weights:
             return f"{self.source}, random weights, seed 0"
         if self._remote:
-            return f"{self.source}@{self.sha256}"
+            return downloads.fingerprint(self.source, self.sha256)
         return digest(resolve(self.source))
 
     def build(
@@ -98,18 +104,11 @@ class Checkpoint:
             found = resolve(self.source)
             if found.is_dir() and not (found / _WEIGHTS).is_file():
                 raise WeightsError(f"{found} has no {_WEIGHTS}.")
-            return found / _WEIGHTS if found.is_dir() else found
-        path = Path(torch.hub.get_dir()) / "checkpoints" / self.source.rsplit("/", 1)[-1]
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                torch.hub.download_url_to_file(self.source, str(path), self.sha256)
-            except (OSError, RuntimeError) as error:
-                raise WeightsError(
-                    f"{self.source} could not be downloaded to {path}: {error}. Put the file there by hand, or "
-                    "set random_weights=true to run the architecture without weights."
-                ) from error
-        return path
+            file = found / _WEIGHTS if found.is_dir() else found
+            if self.sha256 is not None:
+                downloads.verify(file, self.sha256, self.source)
+            return file
+        return downloads.fetched(self.source, self.sha256)
 
     def _state(self, ignore: tuple[str, ...]) -> Mapping[str, Tensor]:
         """The file's tensors by key; those of nested mappings have their keys joined by dots."""

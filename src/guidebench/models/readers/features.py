@@ -47,7 +47,7 @@ class InceptionV3:
     """
 
     source: str = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-    sha256: str | None = "6726825d"
+    sha256: str | None = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
     random_weights: bool = False
 
     paper: ClassVar[str] = "Heusel et al. 2017"
@@ -62,7 +62,7 @@ class InceptionV3:
         return "inception_v3:fid 2015-12-05" + (" (random weights)" if self.random_weights else "")
 
     def fingerprint(self) -> str:
-        """Identifies the contents of the weights; downloads nothing."""
+        """Identifies the contents of the weights."""
         return self._checkpoint.fingerprint()
 
     def pooled(self, images: Tensor) -> Tensor:
