@@ -17,7 +17,7 @@ class PromptSet(ABC):
         limit: the first n prompts of each category; None takes all.
     """
 
-    handles: tuple[str, ...] = ("TextToImage",)
+    gives: tuple[str, ...] = ("prompt", "category")
 
     def __init__(self, categories: Sequence[str] | None = None, limit: int | None = None) -> None:
         if limit is not None and limit < 1:
@@ -69,7 +69,7 @@ class PromptList:
     """
 
     paper: str = ""
-    handles: tuple[str, ...] = ("TextToImage",)
+    gives: tuple[str, ...] = ("prompt", "category")
 
     def __init__(self, prompts: Sequence[str]) -> None:
         if isinstance(prompts, str) or not prompts:
