@@ -69,10 +69,10 @@ class Checkpoint:
                 network = self._make(module, arguments)
                 _wake(network)
         else:
-            state = self._state(tuple(ignore))
+            state = self.tensors(ignore)
             with torch.device("meta"):
                 network = self._make(module, arguments)
-            self._check(state, network.state_dict())
+            check_keys(self.source, state, network.state_dict())
             network.load_state_dict(state, assign=True)
         return network.to(dtype).eval().requires_grad_(False)
 
@@ -110,8 +110,15 @@ class Checkpoint:
             return file
         return downloads.fetched(self.source, self.sha256)
 
-    def _state(self, ignore: tuple[str, ...]) -> Mapping[str, Tensor]:
-        """The file's tensors by key; those of nested mappings have their keys joined by dots."""
+    def tensors(self, ignore: Sequence[str] = ()) -> Mapping[str, Tensor]:
+        """The file's tensors by key; those of nested mappings have their keys joined by dots.
+
+        Args:
+            ignore: prefixes of keys that are left out.
+
+        Raises:
+            WeightsError: there are none, or the file is damaged or unsafe.
+        """
         path = self._file()
         try:
             if path.suffix == ".safetensors":
@@ -125,7 +132,7 @@ class Checkpoint:
                 f"{path} ({path.stat().st_size} bytes) cannot be read as a file of tensors: "
                 f"{type(error).__name__}: {str(error).splitlines()[0]} Fetch it again; pickled objects are refused."
             ) from error
-        state = {key: value for key, value in _flat(content) if not key.startswith(ignore)}
+        state = {key: value for key, value in _flat(content) if not key.startswith(tuple(ignore))}
         if not state or not all(isinstance(value, Tensor) for value in state.values()):
             raise WeightsError(f"{path} holds no plain mapping of names to tensors.")
         return state
@@ -136,21 +143,31 @@ class Checkpoint:
         except TypeError as error:
             raise WeightsError(f"{self.source}: the architecture does not fit the module: {error}") from error
 
-    def _check(self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-        """Every key of the module with its shape, and no other."""
-        faults = {
-            "missing": expected.keys() - found.keys(),
-            "unexpected": found.keys() - expected.keys(),
-            "of another shape": {
-                key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape
-            },
-        }
-        words = [f"{len(keys)} {name} (such as {sorted(keys)[0]})" for name, keys in faults.items() if keys]
-        if words:
-            raise WeightsError(
-                f"{self.source} does not fit its architecture. Tensors: {'; '.join(words)}. Is the architecture "
-                "that of these weights?"
-            )
+
+def check_keys(source: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """See that weights have every key of a module with its shape, and no other.
+
+    Args:
+        source: names the weights, for the message.
+        found: the weights.
+        expected: the module's.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    faults = {
+        "missing": expected.keys() - found.keys(),
+        "unexpected": found.keys() - expected.keys(),
+        "of another shape": {
+            key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape
+        },
+    }
+    words = [f"{len(keys)} {name} (such as {sorted(keys)[0]})" for name, keys in faults.items() if keys]
+    if words:
+        raise WeightsError(
+            f"{source} does not fit its architecture. Tensors: {'; '.join(words)}. Is the architecture that of these "
+            "weights?"
+        )
 
 
 def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, Any]]:

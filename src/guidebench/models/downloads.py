@@ -96,7 +96,9 @@ def _expected(path: Path, sha256: str | None) -> str:
             record.write_text(f"{file_sha256(path)}\n", encoding="ascii")
         return record.read_text(encoding="ascii").strip()
     except OSError as error:
-        raise WeightsError(f"{record} cannot be written or read: {error}; make its folder writable.") from error
+        raise WeightsError(
+            f"{record} cannot be written or read: {error}; make its folder writable."
+        ) from error
 
 
 def _checked(sha256: str, source: str) -> str:

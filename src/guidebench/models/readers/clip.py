@@ -177,12 +177,13 @@ class CLIP(Reader):
     def check_texts(self, texts: Sequence[str], max_tokens: int | None = None) -> None:
         """Warn of what the texts hold that the network cannot read; arguments as for `text_features`."""
         tokenizer = _load(self).tokenizer
-        if self.directory is not None:
-            words = tokenizer.tokenizer  # type: ignore[attr-defined]
-            warn_of_unknown_words(words, texts, self.network_id, words.name_or_path)
-            lengths = [len(words(text, verbose=False).input_ids) for text in texts]
-        else:
+        words = getattr(tokenizer, "tokenizer", None)  # transformers', which open_clip's own is not
+        if words is None:
             lengths = [len(tokenizer.encode(text)) + 2 for text in texts]  # type: ignore[attr-defined]
+        else:
+            if self.directory is not None:
+                warn_of_unknown_words(words, texts, self.network_id, words.name_or_path)
+            lengths = [len(words(text, verbose=False).input_ids) for text in texts]
         limit = max_tokens or tokenizer.context_length  # type: ignore[attr-defined]
         warn_of_cut_texts(lengths, limit, texts, self.network_id)
 
@@ -256,7 +257,10 @@ def _local_tokenizer(directory: Path) -> Callable[[list[str]], Tensor]:
     refuse_code(directory / _TOKENIZER)
     context_length = _local_config(directory)["text_cfg"].get("context_length", 77)
     tokenizer: Callable[[list[str]], Tensor] = HFTokenizer(
-        str(directory / _TOKENIZER), context_length=context_length, local_files_only=True, trust_remote_code=False
+        str(directory / _TOKENIZER),
+        context_length=context_length,
+        local_files_only=True,
+        trust_remote_code=False,
     )
     return tokenizer
 
