@@ -81,7 +81,7 @@ class WorldPictures(PictureSet):
 
     def pictures(self) -> Sequence[Picture]:
         return [
-            Picture(f"{world}/{self.split}/{index}/{self.size}px", partial(self._draw, world, index))
+            Picture(f"{_drawn(world)}/{self.split}/{index}/{self.size}px", partial(self._draw, world, index))
             for world, index in self._indices
         ]
 
@@ -106,6 +106,12 @@ class WorldPictures(PictureSet):
         factor = IMAGE_SIZE // self.size
         squares = drawn.reshape(self.size, factor, self.size, factor, 3)
         return squares.mean(axis=(1, 3)).round().astype(np.uint8)
+
+
+def _drawn(world: str) -> str:
+    """A world's name, with the revision of its drawings once there was another."""
+    revision = WORLDS[world].revision
+    return world if revision == 1 else f"{world} r{revision}"
 
 
 class ImageFolder(PictureSet):

@@ -36,7 +36,7 @@ from safetensors.numpy import save, save_file
 
 from guidebench.errors import StoreError
 from guidebench.problems import Problem
-from guidebench.runner.build import digest
+from guidebench.runner.identity import digest
 
 FloatArray = NDArray[np.float64]
 _CASE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")

@@ -8,7 +8,8 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from guidebench.errors import ConfigError
-from guidebench.runner.build import Job, check
+from guidebench.runner.components import check
+from guidebench.runner.job import Job
 from guidebench.runner.suggest import suggestion
 from guidebench.runner.sweeps import document
 from guidebench.studies.base import Study

@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from guidebench.errors import ConfigError
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, expand, merge, parse, shipped
+from guidebench.runner.job import Job
 from guidebench.runner.suggest import suggestion
 
 DEFAULT_SIZE = "small"

@@ -4,7 +4,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +48,7 @@ class World(ABC, Generic[Picture]):
             A model is trained to read them from pictures and captions.
         classes: the facts that the world's classifiers read; empty where there is no classifier.
         multilabel: whether several classes can be true of one picture.
+        revision: of the drawings; raise it where they change, since pictures are known by name.
     """
 
     name: str
@@ -55,6 +56,7 @@ class World(ABC, Generic[Picture]):
     facts: tuple[str, ...]
     classes: tuple[str, ...] = ()
     multilabel: bool = False
+    revision: ClassVar[int] = 1
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Picture:
