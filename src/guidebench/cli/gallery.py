@@ -1,6 +1,7 @@
 """`guidebench gallery`: a table's images side by side in one static HTML page."""
 
 import argparse
+
 from guidebench.cli.printing import say
 from guidebench.errors import DataError
 from guidebench.runner.tables import compose_table

@@ -54,9 +54,7 @@ def main(argv: list[str]) -> int:
         say_json(
             {
                 "name": composed.name,
-                "tables": {
-                    suffix or "main": to_document(table) for suffix, table in made.tables.items()
-                },
+                "tables": {suffix or "main": to_document(table) for suffix, table in made.tables.items()},
                 "claims": list(made.claims),
                 "files": [str(path) for path in made.paths],
                 "samples": n,

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from guidebench.metrics.base import FloatArray, ReferenceSet, SetMetric
+from guidebench.models.readers.base import Reader
 from guidebench.models.readers.features import FeatureNetwork
 from guidebench.problems import Picture
-
 
 LARGE = 20_000
 """Samples from which on the bias of FID hardly matters."""
@@ -25,13 +25,14 @@ class FeatureDistance(SetMetric):
     """
 
     higher_is_better: bool = False
+    value_only = ("reference",)
 
     def __init__(self, features: FeatureNetwork, reference: ReferenceSet) -> None:
         self.network, self.reference_set = features, reference
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.network.network_id,)
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.network,)
 
     def fingerprint(self) -> str:
         return f"pooled features; {self.network.fingerprint()}"
@@ -131,9 +132,7 @@ class KID(FeatureDistance):
         between /= len(features) * len(reference)
         return float(1000 * (_mean_of_pairs(features) + self._within[1] - 2 * between))
 
-    def leaving_out(
-        self, features: FloatArray, reference: FloatArray, codes: NDArray[np.intp]
-    ) -> FloatArray:
+    def leaving_out(self, features: FloatArray, reference: FloatArray, codes: NDArray[np.intp]) -> FloatArray:
         r"""From sums of the kernel over pairs of groups, which are computed once.
 
         Without group g, sum_{i != j} k(x_i, x_j) is the whole sum minus 2 S_g. + S_gg, with S_gh the sum over i in g and

@@ -95,9 +95,7 @@ def _change(pairs: Pairs, relative: bool, confidence: float) -> tuple[Estimate, 
 
 def _pairs(group: Group, declared: ComparisonSpec, spec: TableSpec, set_values: SetValues) -> Pairs:
     frame = group.frame
-    values = (
-        frame if declared.column in frame.columns else frame.assign(**{declared.column: float("nan")})
-    )
+    values = frame if declared.column in frame.columns else frame.assign(**{declared.column: float("nan")})
     sides = [values[values["row"] == name] for name in (declared.row, declared.against)]
     set_value = set_values.get(group.block, {}).get(declared.column)
     return statistics.pair(sides[0], sides[1], declared.column, spec.cluster_by, set_value)

@@ -158,7 +158,11 @@ def clustered_share(
     variance = float(np.var(means / 100.0, ddof=1)) / n_clusters
     spread = share * (1.0 - share)
     worth = (
-        float(n_clusters) if spread < 1e-12 else min(float(n), spread / variance) if variance > 0 else float(n)
+        float(n_clusters)
+        if spread < 1e-12
+        else min(float(n), spread / variance)
+        if variance > 0
+        else float(n)
     )
     t2 = float(stats.t.ppf(0.5 + confidence / 2, n_clusters - 1)) ** 2
     centre = (share + t2 / (2 * worth)) / (1 + t2 / worth)

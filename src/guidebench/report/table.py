@@ -15,6 +15,7 @@ from guidebench.report.layout import Block, Cell, Column, Row, Table
 from guidebench.report.spec import ColumnSpec, TableSpec
 from guidebench.report.statistics import Estimate, SetValue
 
+
 def build_table(
     records: pd.DataFrame,
     spec: TableSpec,
@@ -60,8 +61,7 @@ def build_table(
         headline=headline,
         row_header="row",
         columns=tuple(
-            _column(column, spec, reservations, _beside(blocks, i))
-            for i, column in enumerate(spec.columns)
+            _column(column, spec, reservations, _beside(blocks, i)) for i, column in enumerate(spec.columns)
         ),
         blocks=blocks,
         comparisons=comparisons,

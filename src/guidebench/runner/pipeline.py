@@ -125,9 +125,7 @@ def _tables(composed: ComposedTable, found: Found) -> dict[str, Table]:
 
 
 def _stem(composed: ComposedTable, suffix: str, tables: Mapping[str, Table]) -> str:
-    return (
-        composed.stem if suffix == next(iter(tables)) else f"{composed.stem}_{suffix.lower()}"
-    )
+    return composed.stem if suffix == next(iter(tables)) else f"{composed.stem}_{suffix.lower()}"
 
 
 def _refuse_to_replace(composed: ComposedTable, tables: Mapping[str, Table]) -> None:

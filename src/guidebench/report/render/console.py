@@ -156,5 +156,3 @@ def _comparisons(comparisons: Sequence[Comparison], width: int) -> list[str]:
         line = f"{entry.word:<8}  {number:<{wide}}  {names}"
         lines.append(shortened(line, width))
     return lines
-
-
