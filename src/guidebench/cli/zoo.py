@@ -7,13 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
+from guidebench.cli.printing import say, say_json, width
 from guidebench.methods.base import Setup
 from guidebench.models.adm import ADM
 from guidebench.models.readers.classifiers import SmallClassifier
 from guidebench.models.readers.noisy_classifier import NoisyClassifier
-from guidebench.report.render import to_console, write_table
+from guidebench.report.layout import Block, Cell, Column, Row, Table
+from guidebench.report.render.console import to_text
+from guidebench.report.render.document import to_document
+from guidebench.report.render.files import write_table
 from guidebench.report.statistics import Estimate
-from guidebench.report.table import Block, Cell, Column, Row, Table
 from guidebench.runner.compose import compose_config, merge
 from guidebench.runner.experiment import device
 from guidebench.runner.job import Job
@@ -62,12 +65,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--only", nargs="+", choices=PARTS, metavar="PART", help=f"parts: {', '.join(PARTS)}; none written"
     )
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     arguments = parser.parse_intermixed_args(argv)
     if arguments.n < 1:
         parser.error(f"--n {arguments.n}: at least 1")
     job = Job.from_config(compose_config(merge(_DEFAULTS, arguments.overrides)))
     models = load(job)
-    console = Console()
+    console = Console(stderr=True)
     blocks = []
     for part in arguments.only or PARTS:
         title, measure, per_n = PARTS[part]
@@ -82,15 +86,16 @@ def main(argv: list[str]) -> int:
         warning="",
         headline=None,
         row_header="measured",
-        columns=(Column("value", "", 2),),
+        columns=(Column("value", "", 2, beside="verdict"),),
         blocks=tuple(blocks),
         comparisons=(),
         notes=_NOTES,
     )
-    console.print(to_console(table))
-    if not arguments.only:
-        paths = write_table(table, Path(job.config["paths"]["tables"]), _STEM)
-        console.print(*(f"wrote {path}" for path in paths), sep="\n", soft_wrap=True)
+    paths = [] if arguments.only else write_table(table, Path(job.config["paths"]["tables"]), _STEM)
+    if arguments.json:
+        say_json(to_document(table) | {"files": [str(path) for path in paths]})
+    else:
+        say(to_text(table, width()), *(f"wrote {path}" for path in paths))
     return 0
 
 
@@ -101,7 +106,7 @@ def load(job: Job) -> Models:
         network.load(device(job.config["device"]))
     return Models(
         Setup(model, job.build("sampler"), cfg_scale=job.config["cfg_scale"]),
-        {"guide": job.build("networks.guide_clip"), "score": job.build("score_clip")},
+        {"guide": job.build("networks.guide_clip"), "score": job.build("networks.score_clip")},
         {
             name: Readers(
                 worlds,
@@ -112,7 +117,7 @@ def load(job: Job) -> Models:
             for name, stem, worlds, size in _CLASSIFIERS
         },
         SmallClassifier("embedded/features"),
-        {"guide": job.build("networks.guide_aesthetic"), "score": job.build("score_aesthetic")},
+        {"guide": job.build("networks.guide_aesthetic"), "score": job.build("networks.score_aesthetic")},
         PixelSpace(
             Setup(pixels, _PIXELS),
             NoisyClassifier("embedded/pixels_noisy_classifier"),
@@ -127,6 +132,6 @@ def _block(title: str, measured: Iterable[Measured]) -> Block:
         number = row.number
         value = number.value if math.isfinite(number.value) else None
         estimate = Estimate(value, number.interval, number.n, number.n, number.no_interval)
-        rows.append(Row(row.what, (Cell(estimate, 0, 0, verdict=row.bar.verdict(number)),)))
+        rows.append(Row(row.what, (Cell(estimate, 0, 0, row.bar.verdict(number)),)))
     n = len(rows)
     return Block(title, f"{n} measurement{'' if n == 1 else 's'}", tuple(rows))

@@ -120,6 +120,9 @@ def _prepare(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     """Checks the columns, makes the keys strings and fixes the order of the records."""
     identity = ["row", *(["block"] if spec.blocks else []), "case_id", "seed"]
     keys = [*identity, "status", spec.cluster_by, *([spec.group_by] if spec.group_by else [])]
+    for key in (spec.cluster_by, spec.group_by):  # of the problem, where the records have no column of that name
+        if key and key not in records.columns and f"problem.{key}" in records.columns:
+            records = records.assign(**{key: records[f"problem.{key}"]})
     if records.empty:
         records = records.reindex(columns=list(dict.fromkeys([*records.columns, *keys])))
     missing = [key for key in keys if key not in records.columns]

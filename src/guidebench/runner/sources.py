@@ -198,11 +198,8 @@ def _evaluated(
     with _told(composed, entry, experiment, failed, "evaluation"):
         frame = evaluate(experiment, **names)
         if made:
-            run_id = f"{experiment.config_hash}-s{'-'.join(map(str, experiment.job.seeds))}"[:120]
-            logger = entry.job.build("logger")
-            logger.log_job(
-                run_id, entry.name, entry.job.config, frame, composed.name, composed.root / "wandb"
-            )
+            logger, where = entry.job.build("logger"), composed.root / "wandb"
+            logger.log_job(entry.job.run_id, entry.name, entry.job.config, frame, composed.name, where)
         return frame
     return evaluate(experiment, measure=False, **names)
 
@@ -245,7 +242,8 @@ def _reservations(
             notes.setdefault(name, {})["shares its network with the guiding loss"] = None
         for name, metric in experiment.job.metrics().items():
             if isinstance(metric, SetMetric) and not records.empty and records[name].notna().any():
-                cells = records.groupby(["row", "block", *filter(None, [spec.group_by])])
+                category = [f"problem.{spec.group_by}"] if spec.group_by else []
+                cells = records.groupby(["row", "block", *category])
                 smallest = int(cells[name].count().loc[lambda n: n > 0].min())
                 caveat = metric.caveat(smallest, len(records[name].dropna().iloc[0]))
                 if caveat:

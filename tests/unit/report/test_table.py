@@ -30,8 +30,8 @@ def test_blocks_rows_and_values(table: Table, records: pd.DataFrame) -> None:
     assert [block.title for block in table.blocks] == ["all", "colors", "counting"]
     assert table.blocks[0].extent == "10 prompts, 4 seeds"
     assert [row.label for row in table.blocks[0].rows] == ["none", "one-step", "doodl"]
-    mine = records[(records["row"] == "none") & (records["category"] == "colors")]
-    expected = clustered_mean(mine["clip_score"], mine["prompt"].tolist())
+    mine = records[(records["row"] == "none") & (records["problem.category"] == "colors")]
+    expected = clustered_mean(mine["clip_score"], mine["problem.prompt"].tolist())
     assert table.blocks[1].rows[0].cells[0].estimate == expected
 
 
@@ -93,8 +93,8 @@ def test_a_difference_of_percentages_is_in_points(
     table = build_table(records, parse_spec(document), labels)
     assert comparison(table, "all", "prompt_success").unit == "points"
     assert table.columns[1].label == "prompt_success (%)"
-    mine = records[(records["row"] == "none") & (records["category"] == "colors")]
-    expected = clustered_share(mine["prompt_success"], mine["prompt"].tolist())
+    mine = records[(records["row"] == "none") & (records["problem.category"] == "colors")]
+    expected = clustered_share(mine["prompt_success"], mine["problem.prompt"].tolist())
     assert table.blocks[1].rows[0].cells[1].estimate == expected
 
 
@@ -232,7 +232,7 @@ def test_bad_input_is_refused(
     with pytest.raises(ConfigError, match="'suite' is missing"):
         build_table(records, spec, {"size": "small"})
     with pytest.raises(DataError, match="no column prompt"):
-        build_table(records.drop(columns="prompt"), spec, labels)
+        build_table(records.drop(columns="problem.prompt"), spec, labels)
     with pytest.raises(DataError, match="status: received running"):
         build_table(records.assign(status="running"), spec, labels)
     with pytest.raises(DataError, match="stored more than once"):
@@ -264,7 +264,7 @@ def test_a_metric_of_sets_has_one_value_per_row_of_all_its_samples(
     ]
     values = {"energy": lambda rows: float((rows**2).sum(1).mean())}
     table = build_table(records, parse_spec(document), labels, set_values={"": values})
-    mine = records[(records["row"] == "none") & (records["category"] == "colors")]
+    mine = records[(records["row"] == "none") & (records["problem.category"] == "colors")]
     cell, present = table.blocks[1].rows[0].cells[-1], mine["energy"].dropna()
     assert (cell.estimate.n, cell.unevaluated) == (
         len(present),
