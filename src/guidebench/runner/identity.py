@@ -103,7 +103,6 @@ def reference_identity(cls: type, node: Mapping[str, Any], names: list[str]) -> 
         node: the metric's checked configuration.
         names: of the images.
     """
-    cls = component_class(node["_target_"], "metrics")
     return {
         "pictures": names,
         **{key: identity(node[key]) for key in getattr(cls, "value_only", ()) if key in node},
