@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from guidebench.errors import ConfigError
 from guidebench.report.paper import NO_PAPER, PaperNumbers, parse_numbers
-from guidebench.report.spec import TableSpec, parse_spec
+from guidebench.report.spec import RowSpec, TableSpec, parse_spec
 from guidebench.runner.components import check
 from guidebench.runner.compose import compose_config, expand, merge, parse, shipped
 from guidebench.runner.job import Job
@@ -252,13 +252,13 @@ class ComposedTable:
         }
         return {key: values[0] if len(set(values)) == 1 else "varies" for key, values in described.items()}
 
-    def _tuned(self, row: Any) -> str:
-        tuned = self.file.content["rows"][row.name].get("tuned")
-        if not tuned:
+    def _tuned(self, row: RowSpec) -> str:
+        keys = _tuned_keys(self.file.content["rows"][row.name])
+        if not keys:
             return ""
-        chosen = tuned.get(self.config["suite"])
-        values = "nothing in this suite" if chosen is None else ", ".join(chosen)
-        return f"{row.label} {values}"
+        entry = next(entry for entry in self.jobs if entry.row == row.name)
+        values = [override for override in entry.overrides if override.partition("=")[0] in keys]
+        return f"{row.label} {', '.join(values) or 'nothing in this suite'}"
 
 
 def _class(node: Mapping[str, Any]) -> str:
@@ -275,8 +275,8 @@ def compose_table(name: str, overrides: Sequence[str] = (), root: Path | None = 
 
     Args:
         name: `paper/name`.
-        overrides: the user's, which win over the table's own and over what was tuned. `rows=a,b` chooses rows, `blocks=`
-            blocks; of a study `size=…`, `source.<key>=…` and `paths.…=…`.
+        overrides: the user's, which win over the table's own. What was tuned for some rows is changed in those alone.
+            `rows=a,b` chooses rows, `blocks=` blocks; of a study `size=…`, `source.<key>=…` and `paths.…=…`.
         root: the folder `experiments`; the shipped one without it.
 
     Raises:
@@ -325,13 +325,16 @@ def _jobs(file: TableFile, size: str, overrides: Sequence[str]) -> ComposedTable
     ours = {override.get_key_element().lstrip("+~") for override in parse(overrides)}
     _refuse_what_tells_apart(file, rows, blocks, ours)
     suite = next((str(o.value()) for o in parse(overrides) if o.key_or_group == "suite"), "embedded")
+    tuned_keys = {key for entry in rows.values() for key in _tuned_keys(entry)}
     jobs = []
     for block in blocks:
         for row, entry in rows.items():
-            own = [f"task={content['task']}", *content.get("overrides", ())]
-            layers = [own, [f"size={size}"], content["sizes"][size], blocks[block], entry["overrides"]]
+            shared = [f"task={content['task']}", *content.get("overrides", ())]
+            layers = [shared, [f"size={size}"], content["sizes"][size], blocks[block], entry["overrides"]]
             tuned = entry.get("tuned", {}).get(suite, [])
-            composed = _seeds_together(merge(*layers, tuned, overrides))
+            elsewhere = tuned_keys - _tuned_keys(entry)  # what the user tunes does not concern the other rows
+            asked = [o for o in overrides if o.partition("=")[0] not in elsewhere]
+            composed = _seeds_together(merge(*layers, tuned, asked))
             job = Job.from_config(compose_config(composed))
             jobs.append(RowJob(row, block, job, tuple(composed)))
     spec = file.specs[""]
@@ -342,8 +345,12 @@ def _jobs(file: TableFile, size: str, overrides: Sequence[str]) -> ComposedTable
         blocks=tuple(block for block in blocks if block),
     )
     paths = {key: Path(jobs[0].job.config["paths"][key]) for key in ("tables", "results")}
-    asked = (*overrides, *picked_rows, *picked_blocks)
-    return ComposedTable(file, {"": spec}, size, asked, tuple(jobs), None, **paths)
+    own = (*overrides, *picked_rows, *picked_blocks)
+    return ComposedTable(file, {"": spec}, size, own, tuple(jobs), None, **paths)
+
+
+def _tuned_keys(row: Mapping[str, Any]) -> set[str]:
+    return {override.partition("=")[0] for chosen in row.get("tuned", {}).values() for override in chosen}
 
 
 def _picked(

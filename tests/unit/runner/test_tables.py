@@ -49,7 +49,14 @@ def test_the_user_may_choose_rows_and_change_what_was_tuned() -> None:
     assert [entry.row for entry in table.jobs] == ["lgd_dps", "lgd_mc_n10"]
     assert {entry.job.config["method"]["scale"] for entry in table.jobs} == {0.5}
     assert [row.name for row in table.specs[""].rows] == ["lgd_dps", "lgd_mc_n10"]
+    assert "LGD-DPS method.scale=0.5" in table.labels["tuned"]
     assert all({c.row, c.against} <= {"lgd_dps", "lgd_mc_n10"} for c in table.specs[""].comparisons)
+
+
+def test_what_was_tuned_is_changed_where_it_was_tuned() -> None:
+    table = compose_table("lgd/sr", ["size=smoke", "rows=ddrm,dps,lgd_mc_n10", "method.scale=3"])
+    scales = {entry.row: entry.job.config["method"].get("scale") for entry in table.jobs}
+    assert scales == {"ddrm": None, "dps": 3, "lgd_mc_n10": 1.0}
 
 
 @pytest.mark.parametrize(
@@ -106,7 +113,7 @@ def write(root: Path, **content: Any) -> Path:
         "sizes": {"small": []},
     }
     (root / "toy").mkdir(parents=True, exist_ok=True)
-    (root / "toy" / "table.yaml").write_text(yaml.safe_dump(plain | content))
+    (root / "toy" / "table.yaml").write_text(yaml.safe_dump(plain | content, sort_keys=False))
     (root / "toy" / "paper.yaml").write_text(yaml.safe_dump({"paper": "toy", "t1": {"setting": "s"}}))
     return root
 
@@ -137,7 +144,7 @@ def test_a_row_and_a_block_win_over_the_size(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ({"source": "times"}, "got 'times'; allowed: samples, resources"),
-        ({"paper": "t2"}, "did you mean 't1'"),
+        ({"paper": "t2"}, "got 't2'; allowed, of paper.yaml: t1"),
         ({"rows": {"none": {"override": []}}}, "did you mean 'overrides'"),
         ({"strength": 3}, "it must have columns, rows, sizes, task, title"),
     ],
