@@ -65,7 +65,9 @@ def test_a_table_composes_at_every_size(name: str, size: str) -> None:
     assert [(j.block, j.row) for j in table.jobs] == [
         (block, row.name) for block in spec.blocks or ("",) for row in spec.rows
     ]
-    assert len({tuple(entry.job.seeds) for entry in table.jobs}) == 1, "rows are compared on the same problems"
+    assert len({tuple(entry.job.seeds) for entry in table.jobs}) == 1, (
+        "rows are compared on the same problems"
+    )
     if table.source == "samples":
         assert all(spec.primary in entry.job.config["metrics"] for entry in table.jobs)
         configs = [entry.job.generation_config({}) for entry in table.jobs]

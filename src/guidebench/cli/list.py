@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 import guidebench
 from guidebench.cli.printing import say, say_json, width
 from guidebench.runner.compose import shipped

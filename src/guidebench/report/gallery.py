@@ -49,8 +49,8 @@ def write_gallery(
     Args:
         records: one row per stored sample: `column`, `case_id`, `seed`, `caption`, `status`, `failure`, `parts` (the
             file of each part by name), `config` (nested mapping), `config_hash`, one column per metric, the costs
-            `seconds`, `peak_memory_mb`, `nfe_fwd`, `nfe_bwd`, and `problem.category` where problems have one. Metrics and
-            costs that are no column are shown as missing.
+            `seconds`, `peak_memory_mb`, `nfe_fwd`, `nfe_bwd`, and `problem.category` where problems have one. Metrics
+            and costs that are no column are shown as missing.
         path: the page to write.
         title: heading.
         metrics: name to "higher is better", in the order of display; the first is shown below each image.

@@ -55,8 +55,9 @@ def grouped(frame: pd.DataFrame, spec: TableSpec) -> list[Group]:
 def paper_numbers(numbers: Numbers, group: Group, names: set[str]) -> Numbers:
     """The paper's numbers that belong beside a group.
 
-    A group or block that the paper reports takes its own number, without a name. A number of everything, and numbers for groups that the
-    records do not have, stand beside the group of all cases, under the paper's names; no other group borrows them.
+    A group or block that the paper reports takes its own number, without a name. A number of everything, and numbers
+    for groups that the records do not have, stand beside the group of all cases, under the paper's names; no other group
+    borrows them.
     """
     for name in (group.title, group.category, group.block):
         if name and name in numbers:
@@ -69,7 +70,4 @@ def paper_numbers(numbers: Numbers, group: Group, names: set[str]) -> Numbers:
 def paper_text(numbers: Numbers, unit: str, sign: str = "") -> str:
     """The numbers as the paper prints them, under its own group names."""
     suffix = f" {unit}" if unit else ""
-    return ", ".join(
-        f"{group} {number:{sign}g}{suffix}".strip()
-        for group, number in numbers.items()
-    )
+    return ", ".join(f"{group} {number:{sign}g}{suffix}".strip() for group, number in numbers.items())

@@ -16,7 +16,7 @@ from guidebench.runner.job import Job
 from guidebench.runner.memory import peak_bytes, reset_peak
 
 _SPREAD = (0.7, 2.0)
-"""A short probe against a whole run: caches are warm in the one, and the machine is busy with other things in the other."""
+"""A whole run against a short probe, whose caches are warm and whose machine is busy with nothing else."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def remaining(experiment: Experiment, probe: Probe | None) -> Remaining:
 
 
 def probe(job: Job) -> Probe:
-    """Load a job's networks and time one forward and one backward of a batch through network, decoder, loss and metrics."""
+    """Load a job's networks and time a forward and a backward of a batch through network, decoder, loss and metrics."""
     config = job.config
     hub = "revision" in config["model"] or str(config["model"].get("source")).startswith("https://")
     start = time.perf_counter()
@@ -108,9 +108,7 @@ def probe(job: Job) -> Probe:
     loss = 0.0
     if guided:
         objective = setup.loss.bind(problems, streams)
-        loss = _seconds(
-            lambda: torch.autograd.grad(objective(setup.model.decode(leaf)).sum(), leaf), device
-        )
+        loss = _seconds(lambda: torch.autograd.grad(objective(setup.model.decode(leaf)).sum(), leaf), device)
     memory = peak_bytes(device) / 1e9
     with torch.no_grad():
         samples = setup.model.decode(x_T)

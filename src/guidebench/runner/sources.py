@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
@@ -194,7 +195,7 @@ def _evaluated(
     composed: ComposedTable, entry: RowJob, experiment: Experiment, made: bool, failed: dict[str, set[str]]
 ) -> pd.DataFrame:
     """The records of a job, reported to its logger where samples were made; without new values where that fails."""
-    names = {"row": entry.row, "block": entry.block}
+    names: dict[str, Any] = {"row": entry.row, "block": entry.block}
     with _told(composed, entry, experiment, failed, "evaluation"):
         frame = evaluate(experiment, **names)
         if made:

@@ -214,8 +214,8 @@ class ComposedTable:
 
     @property
     def stem(self) -> str:
-        """Beginning of the names of all files: suite and size where they are not the defaults, and a short hash of what the
-        user changed, so that no run replaces the table of another.
+        """Beginning of the names of all files: suite and size where they are not the defaults, and a short hash of
+        what the user changed, so that no run replaces the table of another.
         """
         parts = [self.name.replace("/", "_")]
         parts += [self.config["suite"]] if self.jobs and self.config["suite"] != "embedded" else []

@@ -154,9 +154,7 @@ def test_no_spread_is_never_called_significant(
     assert (entry.verdict, entry.p_value, entry.bold) == (verdict, None, False)
 
 
-def test_one_prompt_has_no_interval(
-    records: pd.DataFrame, spec: TableSpec, labels: dict[str, str]
-) -> None:
+def test_one_prompt_has_no_interval(records: pd.DataFrame, spec: TableSpec, labels: dict[str, str]) -> None:
     table = build_table(records[records["case_id"] == "colors-0"], spec, labels)
     assert [block.title for block in table.blocks] == ["colors"]
     assert table.blocks[0].rows[0].cells[0].estimate.no_interval == "one cluster"
@@ -293,7 +291,7 @@ def test_blocks_stand_side_by_side_and_are_never_mixed(
     table = build_table(both, spec, labels)
     assert [block.title for block in table.blocks] == ["dogs", "cats"]
     assert [block.rows[2].cells[0].beside for block in table.blocks] == ["0.9", "0.3"]
-    assert [block.rows[0].cells[0].estimate.value for block in table.blocks][0] == 1.0
+    assert table.blocks[0].rows[0].cells[0].estimate.value == 1.0
     alone = build_table(records, parse_spec({**document, "blocks": []}), labels)
     assert table.blocks[1].rows[0] == alone.blocks[0].rows[0]
     assert [entry.block for entry in table.comparisons] == ["dogs", "dogs", "cats", "cats"]

@@ -18,7 +18,11 @@ OF_STEPS: dict[str, Any] = {
     "rows": {
         "n2": {"label": "2 steps", "overrides": ["method=none", "n_steps=2"]},
         "n4": {"label": "4 steps", "overrides": ["method=none"]},
-        "dps": {"label": "tuned", "overrides": ["method=lgd_dps"], "tuned": {"embedded": ["method.scale=0.02"]}},
+        "dps": {
+            "label": "tuned",
+            "overrides": ["method=lgd_dps"],
+            "tuned": {"embedded": ["method.scale=0.02"]},
+        },
         "rate_1": {"overrides": ["method=greedy", "method.scale=0.001"]},
         "rate_2": {"overrides": ["method=greedy", "method.scale=0.1"]},
     },
@@ -30,7 +34,10 @@ OF_STEPS: dict[str, Any] = {
 }
 PAPER = {
     "paper": "toy",
-    "t1": {"setting": "s", "rows": {"n2": {"path_objective": {"east": 2.0}}, "n4": {"path_objective": {"east": 1.0}}}},
+    "t1": {
+        "setting": "s",
+        "rows": {"n2": {"path_objective": {"east": 2.0}}, "n4": {"path_objective": {"east": 1.0}}},
+    },
 }
 
 
@@ -66,7 +73,9 @@ def test_any_key_may_vary_between_rows_and_the_table_is_made(experiments: Path, 
     watch = Heard()
     made = make("toy/steps", own(tmp_path), watch=watch, root=experiments)
     assert not made.has_failed() and made.failed_samples == (0, 2 * 5 * 3 * 4)
-    assert watch.stored == 120 and watch.jobs == [f"{r}, {b}" for b in ("east", "north") for r in OF_STEPS["rows"]]
+    assert watch.stored == 120 and watch.jobs == [
+        f"{r}, {b}" for b in ("east", "north") for r in OF_STEPS["rows"]
+    ]
     assert set(made.records["row"]) == set(OF_STEPS["rows"])
     main, costs = made.tables.values()
     assert [block.title for block in main.blocks] == ["east", "north"]
@@ -77,7 +86,9 @@ def test_any_key_may_vary_between_rows_and_the_table_is_made(experiments: Path, 
     forwards = [row.cells[1].estimate.value for row in costs.blocks[0].rows]
     assert forwards[:2] == [2.0, 4.0]
     names = sorted(path.name for path in made.paths)
-    assert names == sorted(f"toy_steps_smoke{c}.{s}" for c in ("", "_costs") for s in ("md", "csv", "tex", "html"))
+    assert names == sorted(
+        f"toy_steps_smoke{c}.{s}" for c in ("", "_costs") for s in ("md", "csv", "tex", "html")
+    )
     text = made.paths[0].read_text()
     again = make("toy/steps", own(tmp_path), run=False, root=experiments)
     assert again.paths[0].read_text() == text and again.tables[""] == main
@@ -115,7 +126,9 @@ def test_a_batch_that_fails_fails_alone(
     counts = made.records.groupby("row").size()
     assert (counts["n2"], counts["dps"]) == (8, 12)
     (log,) = made.logs.iterdir()
-    assert "Traceback" in log.read_text() and "caught fire" in log.read_text() and "n2, east" in log.read_text()
+    assert (
+        "Traceback" in log.read_text() and "caught fire" in log.read_text() and "n2, east" in log.read_text()
+    )
 
 
 def test_too_many_failed_samples_are_a_failure(experiments: Path, tmp_path: Path) -> None:
@@ -128,5 +141,3 @@ def test_too_many_failed_samples_are_a_failure(experiments: Path, tmp_path: Path
 def test_nothing_of_a_study_is_stored(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing of it is stored"):
         make("lgd/mog", ["size=smoke", f"paths.results={tmp_path}"], run=False)
-
-
