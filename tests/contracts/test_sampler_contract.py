@@ -171,6 +171,6 @@ def test_a_step_taken_back_has_the_noise_of_where_it_began(name: str, step: int)
     after = sampler.chain(SCHEDULE, chain.times[step + 1 :]).init(
         SCHEDULE.alpha(u) * x_0 + SCHEDULE.sigma(u) * draw()
     )
-    x_t, t = chain.query(chain.rewind(chain.init(draw()), after, step, draw()), first)
+    x_t, t = chain.query(chain.rewind(after, step, draw()), first)
     noise = (x_t - SCHEDULE.alpha(t) * x_0) / SCHEDULE.sigma(t)
     assert float(noise.mean(0).abs().max()) < 0.06 and float(noise.std()) == pytest.approx(1.0, abs=0.03)

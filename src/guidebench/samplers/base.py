@@ -101,12 +101,13 @@ class Chain(ABC):
         return self.schedule.transfer(self.times[step], self.times[step + 1])[1]
 
     @abstractmethod
-    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+    def rewind(self, after: State, step: int, noise: Tensor) -> State:
         """A state at the start of a step, drawn from the forward process given the one after it ("time travel").
 
+        It remembers nothing of earlier steps: fresh noise makes their predictions those of another path.
+
         Args:
-            before: the state at the start of the step; memory of earlier steps is taken from it.
-            after: the state at its end.
+            after: the state at the end of the step.
             step: index of the grid's step.
             noise: standard normal (b, ...).
         """

@@ -87,7 +87,7 @@ class EDICTChain(ReversibleChain):
         """Two half-steps to a step."""
         return k // 2
 
-    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+    def rewind(self, after: State, step: int, noise: Tensor) -> State:
         """Both members noised, by the same noise."""
         return (self._noised(after[0], step, noise), self._noised(after[1], step, noise))
 

@@ -94,7 +94,7 @@ class HeunChain(Chain):
         """alpha_u times the length of the step; predictor and corrector count half each."""
         return self.schedule.alpha(self.times[self.step_of(k) + 1]) * self.stages[k].step
 
-    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+    def rewind(self, after: State, step: int, noise: Tensor) -> State:
         """y noised from the level after the step, its churn included, to the level before."""
         first = 2 * step
         following = self.stages[first + 2].t if first + 2 < self.n_stages else self.times[-1]

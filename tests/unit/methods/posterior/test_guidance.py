@@ -22,11 +22,12 @@ from guidebench.methods.posterior.guidance import Guidance
 from guidebench.methods.posterior.lgd_dps import LGDDPS
 from guidebench.methods.posterior.lgd_mc import LGDMC
 from guidebench.methods.posterior.mpgd import MPGD
+from guidebench.methods.posterior.stage import Stage
 from guidebench.methods.posterior.tfg import TFG
 from guidebench.methods.posterior.universal_guidance import UniversalGuidance
 from guidebench.samplers.base import Chain, Sampler, draw_noises, sample
 from guidebench.samplers.ddim import DDIM
-from guidebench.samplers.dpm_solver import DPMSolver
+from guidebench.samplers.dpm_solver import Algorithm, DPMSolver
 from guidebench.samplers.edict import EDICT
 from guidebench.samplers.heun import Heun
 
@@ -330,3 +331,45 @@ def test_classifier_guidance_with_the_exact_classifier_samples_the_class(setup: 
         only = torch.tensor([-math.inf, 0.0, -math.inf], dtype=torch.float64).expand(4, 3)
         expected = sample(chain, model, chain.init(x_T), cond=only)
     torch.testing.assert_close(chain.output(state), chain.output(expected), rtol=1e-9, atol=1e-9)
+
+
+# -- time travel -----------------------------------------------------------------------------------------------------
+
+
+class Travelling(Guidance):
+    """Nothing but time travel: each step `n` times."""
+
+    backpropagates = False
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def repeats(self, chain: Chain, step: int) -> int:
+        return self.n
+
+    def guide(self, stage: Stage) -> Tensor:
+        return stage.eps
+
+
+@pytest.mark.parametrize("algorithm", ["dpmsolver++", "dpmsolver"])
+def test_after_time_travel_a_multistep_sampler_begins_anew(algorithm: Algorithm) -> None:
+    """Each repetition is a chain of its own, begun at that step: what came before belongs to another path."""
+    chain, model = DPMSolver(20, algorithm=algorithm).chain(VP), GaussianMixture(VP, MEANS, 0.2)
+    draw, state = numbers(5), chain.init(normal(5, 2))
+    for step, (t, u) in enumerate(pairwise(chain.times)):
+        state = chain.update(state, model(state[0], t), step)
+        for _ in range(2):
+            r = VP.alpha(t) / VP.alpha(u)
+            back = r * state[0] + math.sqrt(VP.sigma(t) ** 2 - (r * VP.sigma(u)) ** 2) * draw(1)[0]
+            alone = DPMSolver(2, algorithm=algorithm).chain(VP, chain.times[step:])
+            state = alone.update(alone.init(back), model(back, t), 0)
+    torch.testing.assert_close(run(Travelling(3), chain, 5), chain.output(state), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampler", [DPMSolver(20), DDIM(20), Heun(20)], ids=name)
+def test_time_travel_brings_samples_nearer_to_the_data(sampler: Sampler) -> None:
+    chain, model = sampler.chain(VP), GaussianMixture(VP, MEANS, 1e-4)
+    distances = [
+        torch.cdist(run(Travelling(n), chain, 400, model), MEANS).amin(1).square().mean() for n in (1, 4, 10)
+    ]
+    assert max(distances[1:]) <= 1.05 * distances[0] < 0.1, distances
