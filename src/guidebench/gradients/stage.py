@@ -1,5 +1,6 @@
 """One stage of a chain with its graph: the unit every reverse sweep is made of."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,11 +74,12 @@ def scaled_vjp(
     peak = torch.stack([c.detach().abs().flatten(1).amax(1) for c in cotangent]).amax(0)
     if not per_row:
         peak = peak.amax().expand_as(peak)
-    exponent = torch.where(peak > 0, torch.frexp(peak).exponent, 0)
+    least = math.frexp(torch.finfo(peak.dtype).tiny)[1]  # the inverse of what is smaller would be infinite
+    exponent = torch.where(peak > 0, torch.frexp(peak).exponent.clamp_min(least), 0)
     scale = torch.ldexp(torch.ones_like(peak), -exponent)
 
     def over_rows(x: Tensor) -> Tensor:
-        return scale.to(x.dtype).view(-1, *(1,) * (x.ndim - 1)) if per_row else scale[0].to(x.dtype)
+        return scale.view(-1, *(1,) * (x.ndim - 1)) if per_row else scale[0]
 
     # As the gradient of a scalar: `grad_outputs` would import torch's symbolic shapes, seconds at first use.
     with torch.enable_grad():
@@ -85,7 +87,8 @@ def scaled_vjp(
         scalar = torch.stack(dots).sum()
     grads = torch.autograd.grad(scalar, inputs, allow_unused=True)
     return tuple(
-        torch.zeros_like(x) if g is None else g / over_rows(g) for g, x in zip(grads, inputs, strict=True)
+        torch.zeros_like(x) if g is None else (g / over_rows(g)).to(g.dtype)
+        for g, x in zip(grads, inputs, strict=True)
     )
 
 

@@ -17,6 +17,7 @@ from guidebench.gradients.base import ChainGradient
 from guidebench.gradients.checkpointed import Checkpointed
 from guidebench.gradients.direct import Direct
 from guidebench.gradients.reversible import Reversible
+from guidebench.gradients.stage import scaled_vjp
 from guidebench.samplers.base import draw_noises, sample
 from guidebench.samplers.ddim import DDIM
 from guidebench.samplers.edict import EDICT
@@ -288,6 +289,24 @@ def test_half_precision_rows_do_not_see_their_batch():
         )
 
     assert distance(gradient(slice(0, 2))[1:], gradient(slice(1, 2))) < 1e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_cotangents_below_the_least_normal_number_keep_their_direction(dtype: torch.dtype) -> None:
+    """The inverse of their power of two is no number of that type."""
+    x = randn(2, 8, seed=1).to(dtype).requires_grad_()
+    tiny = torch.finfo(dtype).tiny
+    cotangent = torch.tensor([[2.0**-3], [1.0]], dtype=dtype) * tiny * torch.ones(2, 8, dtype=dtype)
+    (grad,) = scaled_vjp((3 * x,), (x,), (cotangent,), per_row=True)
+    assert torch.equal(grad, 3 * cotangent) and grad[0].abs().sum() > 0
+
+
+def test_parameters_in_half_precision_get_the_gradient_of_a_small_cotangent() -> None:
+    """The power of two by which it is enlarged, 2^24, is itself beyond half precision."""
+    x, weight = randn(2, 8, seed=1).float(), torch.full((8,), 0.5, dtype=torch.float16, requires_grad=True)
+    cotangent = torch.full((2, 8), 2.0**-24)
+    (grad,) = scaled_vjp(((2**12 * x) * weight.float(),), (weight,), (cotangent,), per_row=False)
+    torch.testing.assert_close(grad.float(), 2.0**-12 * x.sum(0), rtol=1e-3, atol=2.0**-24)
 
 
 def test_stages_are_reported_and_nothing_is_left_behind():
