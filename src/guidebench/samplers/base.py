@@ -87,6 +87,14 @@ class Chain(ABC):
         """The sample x_0 (b, ...) at the end of the chain."""
         return state[0]
 
+    def samples(self, state: State) -> tuple[Tensor, ...]:
+        """All samples x_0 that the end of the chain holds, each (b, ...): the output, and its coupled copies."""
+        return (self.output(state),)
+
+    def ended(self, x_0: Tensor) -> State:
+        """A state at the end of the chain all of whose samples are x_0, (b, ...)."""
+        return (x_0,)
+
     def needs_noise(self, k: int) -> bool:
         """Whether `update` adds noise at stage k."""
         return False

@@ -58,6 +58,14 @@ class EDICTChain(ReversibleChain):
         """(x_T, x_T)."""
         return (x_T, x_T)
 
+    def samples(self, state: State) -> tuple[Tensor, ...]:
+        """Both members."""
+        return state
+
+    def ended(self, x_0: Tensor) -> State:
+        """(x_0, x_0)."""
+        return (x_0, x_0)
+
     def query(self, state: State, k: int) -> tuple[Tensor, float]:
         """The member that does not move."""
         half = self.half_steps[k]

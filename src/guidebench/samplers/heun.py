@@ -82,6 +82,10 @@ class HeunChain(Chain):
         """x at the end."""
         return self.schedule.alpha(self.times[-1]) * state[0]
 
+    def ended(self, x_0: Tensor) -> State:
+        """y = x_0 / alpha."""
+        return (x_0 / self.schedule.alpha(self.times[-1]),)
+
     def needs_noise(self, k: int) -> bool:
         """Whether the step after stage k begins with churn."""
         return self.stages[k].churn != 0.0
