@@ -4,10 +4,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from guidebench.devices import device
 from guidebench.report.render import to_console, write_table
 from guidebench.report.spec import parse_spec
 from guidebench.report.table import build_table
-from guidebench.runner.experiment import device, environment
+from guidebench.runner.experiment import environment
 from guidebench.runner.resources import measure
 from guidebench.runner.sweeps import Sweep
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from guidebench.devices import device
 from guidebench.methods.base import Setup
 from guidebench.models.adm import ADM
 from guidebench.models.readers.classifiers import SmallClassifier
@@ -16,7 +17,6 @@ from guidebench.report.statistics import Estimate
 from guidebench.report.table import Block, Cell, Column, Row, Table
 from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge
-from guidebench.runner.experiment import device
 from guidebench.samplers.ddim import DDIM
 from guidebench.studies.zoo.measurements import PARTS, Models, PixelSpace, Readers
 from guidebench.studies.zoo.measurements import Row as Measured

@@ -11,11 +11,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from guidebench.devices import device
 from guidebench.metrics.base import FloatArray, Metric, SetMetric
 from guidebench.pixels import to_tensor
 from guidebench.problems import Problem
 from guidebench.runner.build import Job, digest
-from guidebench.runner.experiment import Experiment, device
+from guidebench.runner.experiment import Experiment
 from guidebench.runner.store import Record
 from guidebench.samples import KINDS
 
