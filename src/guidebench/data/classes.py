@@ -19,7 +19,7 @@ class WorldClasses:
     """
 
     paper: str = "after LGD, Tab. 4"
-    handles: tuple[str, ...] = ("ClassConditional",)
+    gives: tuple[str, ...] = ("label", "name")
 
     def __init__(self, worlds: Sequence[str], without: Sequence[str] = (), limit: int | None = None) -> None:
         unknown = [world for world in worlds if world not in WORLDS or not WORLDS[world].classes]
@@ -49,7 +49,7 @@ class ImageNetClasses:
     """
 
     paper: str = "LGD, Tab. 4"
-    handles: tuple[str, ...] = ("ClassConditional",)
+    gives: tuple[str, ...] = ("label", "name")
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = limit
@@ -75,7 +75,7 @@ class Restorations:
     """
 
     paper: str = "after LGD, Tab. 1"
-    handles: tuple[str, ...] = ("Restoration",)
+    gives: tuple[str, ...] = ("reference", "label", "name")
 
     def __init__(self, pictures: PictureSet, limit: int | None = None) -> None:
         self.pictures, self.limit = pictures, limit
@@ -89,7 +89,7 @@ class Restorations:
         found = self.pictures.labelled()
         n = len(found) if self.limit is None else min(self.limit, len(found))
         return [
-            Restoration(_slug(picture.name), seed, label, name, picture)
+            Restoration(_slug(picture.name), seed, picture, label, name)
             for picture, label, name in (found[i * len(found) // n] for i in range(n))
             for seed in seeds
         ]

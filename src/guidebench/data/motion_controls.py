@@ -24,7 +24,7 @@ class MotionControls:
     """
 
     paper = "after LGD, Tab. 2 and 3"
-    handles = ("MotionControl",)
+    gives = ("prompt", "path", "obstacle", "category")
 
     def __init__(
         self,

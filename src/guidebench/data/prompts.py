@@ -29,7 +29,7 @@ class PromptSet(ABC):
         limit: the first n prompts of each category; None takes all.
     """
 
-    handles: tuple[str, ...] = ("TextToImage",)
+    gives: tuple[str, ...] = ("prompt", "category")
 
     def __init__(self, categories: Sequence[str] | None = None, limit: int | None = None) -> None:
         if limit is not None and limit < 1:
@@ -110,7 +110,7 @@ class PromptList:
     """
 
     paper: str = ""
-    handles: tuple[str, ...] = ("TextToImage",)
+    gives: tuple[str, ...] = ("prompt", "category")
 
     def __init__(self, prompts: Sequence[str]) -> None:
         self.prompts = [] if isinstance(prompts, str) else [_tidy(prompt) for prompt in prompts]

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from guidebench.models.base import Kind
+from guidebench.models.readers.base import Reader
 from guidebench.problems import Picture, Problem
+from guidebench.samples import SampleKind
 
 FloatArray = NDArray[np.float64]
 
@@ -19,26 +20,28 @@ class Measure(ABC):
 
     Subclasses declare, as literals:
         paper: where the metric comes from.
-        handles: names of the problem classes; None where the problem does not matter.
-        kind: what it measures, as a model's `kind`.
+        reads: fields of a problem that it needs; none where any problem will do.
+        part: name of the part of a sample that it measures.
+        kind: of that part.
         higher_is_better: direction of improvement.
         unit: of the value, for table headings.
     """
 
     paper: str
-    handles: tuple[str, ...] | None = None
-    kind: ClassVar[Kind] = "image"
+    reads: tuple[str, ...] = ()
+    part: str = "sample"
+    kind: ClassVar[SampleKind] = "image"
     higher_is_better: bool
     unit: str
 
     @property
-    @abstractmethod
-    def networks(self) -> tuple[str, ...]:
-        """Identifiers of the networks inside (their adapters' `network_id`); a loss must not share them."""
+    def readers(self) -> tuple[Reader, ...]:
+        """The networks inside; a guiding loss must not share them."""
+        return ()
 
-    @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies the networks' weights or the rules: a value measured with others is another value."""
+        """Identifies the networks' weights: a value measured with others is another value."""
+        return " ".join(reader.fingerprint() for reader in self.readers) or "none"
 
     @property
     @abstractmethod
@@ -54,7 +57,7 @@ class Metric(Measure):
         """Measures stored samples, without gradient.
 
         Args:
-            images: samples as `kind` says: images (b, 3, H, W) in [0, 1].
+            images: the part of stored samples, as `kind` says: images (b, 3, H, W) in [0, 1].
             problems: what each sample was to solve, b of them.
 
         Returns:

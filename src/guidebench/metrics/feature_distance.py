@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import FloatArray, ReferenceSet, SetMetric
+from guidebench.models.readers.base import Reader
 from guidebench.models.readers.features import FeatureNetwork
 from guidebench.problems import Picture
 
@@ -26,8 +27,8 @@ class FeatureDistance(SetMetric):
         self.network, self.reference_set = features, reference
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.network.network_id,)
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.network,)
 
     def fingerprint(self) -> str:
         return f"pooled features; {self.network.fingerprint()}"

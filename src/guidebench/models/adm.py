@@ -1,7 +1,7 @@
 """ADM: pixel-space diffusion models without conditioning."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -30,7 +30,7 @@ class ADM(DiffusionModel):
     """
 
     paper = "Dhariwal & Nichol 2021"
-    conditioned_on: ClassVar[Literal["nothing"]] = "nothing"
+    conditioned_on = ""
 
     def __init__(
         self,

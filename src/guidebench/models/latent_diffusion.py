@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from guidebench.diffusion.prediction import Kind, Prediction
+from guidebench.diffusion.prediction import Parameterisation, Prediction
 from guidebench.diffusion.schedules import Linear, NoiseSchedule, ScaledLinear
 from guidebench.errors import WeightsError
 from guidebench.models.base import DiffusionModel
@@ -20,7 +20,7 @@ _SCHEDULER_DEFAULTS = {
     "prediction_type": "epsilon",
     "num_train_timesteps": 1000,
 }  # of older scheduler configs
-_KINDS: dict[str, Kind] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
+_KINDS: dict[str, Parameterisation] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}
 
 
 class LatentDiffusion(DiffusionModel):
@@ -42,7 +42,6 @@ class LatentDiffusion(DiffusionModel):
     """
 
     paper = "Rombach et al. 2022"
-    handles = ("TextToImage",)
 
     def __init__(
         self,

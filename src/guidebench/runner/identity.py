@@ -62,13 +62,12 @@ def generation_identity(config: Mapping[str, Any], fingerprints: Mapping[str, st
         config: a job's checked configuration.
         fingerprints: identity of the weights, by component.
     """
-    method = component_class(config["method"]["_target_"], "method")
-    unused = {key for key in ("loss", "gradient") if not getattr(method, f"needs_{key}")}
-    parts = [key for key in ("model", "method", "sampler", "loss", "gradient") if key not in unused]
+    method: Any = component_class(config["method"]["_target_"], "method")
+    used = ("model", "method", *method.uses)
     return {
-        **{key: identity(config[key]) for key in parts},
+        **{key: identity(config[key]) for key in used if key in config},
         "cfg_scale": config["cfg_scale"],
-        "weights": {key: value for key, value in fingerprints.items() if key not in unused},
+        "weights": {key: value for key, value in fingerprints.items() if key in used},
     }
 
 
@@ -104,7 +103,6 @@ def reference_identity(cls: type, node: Mapping[str, Any], names: list[str]) -> 
         node: the metric's checked configuration.
         names: of the images.
     """
-    cls = component_class(node["_target_"], "metrics")
     return {
         "pictures": names,
         **{key: identity(node[key]) for key in getattr(cls, "value_only", ()) if key in node},

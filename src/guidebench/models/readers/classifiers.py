@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -13,8 +13,10 @@ from torch import Tensor, nn
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models.checkpoints import Checkpoint
 from guidebench.models.networks.small_classifiers import SmallResNet, SmallVGG
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.features import FeatureNetwork
 from guidebench.models.weights import digest, resolve
-from guidebench.problems import Labelled
+from guidebench.problems import Problem, field
 
 _ARCHITECTURES: dict[str, type[SmallResNet] | type[SmallVGG]] = {"resnet": SmallResNet, "vgg": SmallVGG}
 
@@ -31,8 +33,8 @@ class Network(NamedTuple):
     std: tuple[float, ...]
 
 
-class Classifier(ABC):
-    """A frozen classifier; loaded at the first call, and shared by all adapters with equal settings.
+class Classifier(Reader):
+    """A frozen classifier.
 
     Images of another size than the network's are resized (shorter side, antialiased bilinear) and cropped at the
     centre.
@@ -40,18 +42,12 @@ class Classifier(ABC):
     Cost: one forward of the network per image.
     """
 
-    @property
-    @abstractmethod
-    def network_id(self) -> str:
-        """Names the weights; equal ids mean the same network."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Identifies the contents of the weights; follows local files."""
-
     @abstractmethod
     def _load(self) -> Network:
         """The network on some device, frozen and in evaluation mode; the same one at every call."""
+
+    def load(self, device: torch.device | str) -> None:
+        self._load().module.to(device)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -83,21 +79,22 @@ class Classifier(ABC):
             )
         return self.logits(images).log_softmax(dim=1)
 
-    def labels(self, problems: Sequence[Labelled], device: torch.device | str = "cpu") -> Tensor:
+    def labels(self, problems: Sequence[Problem], device: torch.device | str = "cpu") -> Tensor:
         """Indices of the problems' classes among the logits, (b,).
 
         Raises:
             ConfigError: the dataset and the classifier do not number their classes alike.
         """
         classes = self.classes
-        for problem in problems:
-            found = classes[problem.label] if 0 <= problem.label < len(classes) else "none"
-            if found != problem.name:
+        labels = field(problems, "label", self.network_id)
+        for label, name in zip(labels, field(problems, "name", self.network_id), strict=True):
+            found = classes[label] if 0 <= label < len(classes) else "none"
+            if found != name:
                 raise ConfigError(
-                    f"{self.network_id}: class {problem.label} is {found!r}, and the dataset's is {problem.name!r}; "
-                    "choose a classifier of the dataset's classes"
+                    f"{self.network_id}: class {label} is {found!r}, and the dataset's is {name!r}; choose a "
+                    "classifier of the dataset's classes"
                 )
-        return torch.tensor([problem.label for problem in problems], device=device)
+        return torch.tensor(labels, device=device)
 
     def _prepared(self, images: Tensor) -> Tensor:
         network = self._load()
@@ -114,7 +111,7 @@ class Classifier(ABC):
 
 
 @dataclass(frozen=True)
-class SmallClassifier(Classifier):
+class SmallClassifier(Classifier, FeatureNetwork):
     """A classifier of the embedded suite; its layers also serve as features.
 
     Args:

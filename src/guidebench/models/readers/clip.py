@@ -14,6 +14,7 @@ from torch.nn.functional import normalize, pad
 
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models import weights
+from guidebench.models.readers.base import Reader
 from guidebench.models.vocabulary import warn_of_unknown_words
 
 _PRECISIONS = {
@@ -36,7 +37,7 @@ class _Network(NamedTuple):
 
 
 @dataclass(frozen=True)
-class CLIP:
+class CLIP(Reader):
     """A frozen CLIP; loaded at the first call, and shared by all adapters with equal settings.
 
     Images and texts are mapped to the unit sphere: u = f(x) / |f(x)|, v = g(y) / |g(y)|.
@@ -106,6 +107,9 @@ class CLIP:
         if self.directory is not None and not self.random_weights:
             return weights.digest(weights.resolve(self.directory))
         return self.network_id
+
+    def load(self, device: torch.device | str) -> None:
+        self.encode_text([""], device)
 
     def encode_image(self, images: Tensor) -> Tensor:
         """Embeds images; differentiable with respect to them.

@@ -1,36 +1,34 @@
 """Distances between two images in the layers of a network, for LPIPS."""
 
 import functools
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from guidebench.errors import ConfigError
+from guidebench.models.readers.base import Reader
 from guidebench.models.readers.classifiers import SmallClassifier
 
 
-class PerceptualDistance(Protocol):
-    """A distance between images that one network sees."""
+class PerceptualDistance(Reader):
+    """A distance between images that one network sees.
 
-    @property
-    def network_id(self) -> str:
-        """Names the weights."""
+    Subclasses declare:
+        weighing: how the layers are weighed, in words.
+    """
 
-    @property
-    def weighing(self) -> str:
-        """How the layers are weighed, in words."""
+    weighing: ClassVar[str]
 
-    def fingerprint(self) -> str:
-        """Identifies the contents of the weights."""
-
+    @abstractmethod
     def __call__(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances (b,) of images (b, 3, H, W) in [0, 1]; differentiable."""
 
 
 @dataclass(frozen=True)
-class LayerDistance:
+class LayerDistance(PerceptualDistance):
     """d(x, y) = sum over layers of the mean over positions of |f(x) / |f(x)| - f(y) / |f(y)||^2.
 
     The formula of LPIPS without trained weights of the channels, which exist for the published networks only.
@@ -49,12 +47,13 @@ class LayerDistance:
 
     @property
     def network_id(self) -> str:
-        """Names the weights."""
         return self.network.network_id
 
     def fingerprint(self) -> str:
-        """Identifies the contents of the weights."""
         return self.network.fingerprint()
+
+    def load(self, device: torch.device | str) -> None:
+        self.network.load(device)
 
     def __call__(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances (b,)."""
@@ -63,7 +62,7 @@ class LayerDistance:
 
 
 @dataclass(frozen=True)
-class PretrainedLPIPS:
+class PretrainedLPIPS(PerceptualDistance):
     """The published LPIPS, version 0.1, through the package `lpips`.
 
     Args:
@@ -80,12 +79,13 @@ class PretrainedLPIPS:
 
     @property
     def network_id(self) -> str:
-        """Names the weights."""
         return f"lpips:{self.net}" + (" (random weights)" if self.random_weights else "")
 
     def fingerprint(self) -> str:
-        """Identifies the contents of the weights."""
         return self.network_id
+
+    def load(self, device: torch.device | str) -> None:
+        _load(self).to(device)
 
     def __call__(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances (b,)."""
