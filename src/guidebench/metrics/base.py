@@ -105,6 +105,20 @@ class SetMetric(Measure):
             A number; NaN where n is too small for one.
         """
 
+    def leaving_out(self, features: FloatArray, reference: FloatArray, codes: NDArray[np.intp]) -> FloatArray:
+        """The values without each group of samples, which the jackknife asks for.
+
+        Args:
+            features: (n, d).
+            reference: (m, d), of `reference`.
+            codes: (n,) number of each sample's group, 0 to G - 1.
+
+        Returns:
+            (G,)
+        """
+        groups = range(int(codes.max()) + 1)
+        return np.array([self.value(features[codes != group], reference) for group in groups])
+
     def caveat(self, n: int, d: int) -> str:
         """What must be said beside a value of n samples with features of dimension d; "" if nothing."""
         return ""

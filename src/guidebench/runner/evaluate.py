@@ -1,6 +1,5 @@
 """Evaluate stored samples and lay them out as one table of records. A new metric never needs new samples."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from guidebench.metrics.base import FloatArray, Metric, SetMetric
@@ -20,8 +20,25 @@ from guidebench.runner.job import Job
 from guidebench.runner.store import Record
 from guidebench.samples import KINDS
 
-SetValue = Callable[[FloatArray], float]
-"""Features (n, d) of samples -> the value of a metric of whole sets."""
+
+@dataclass(frozen=True)
+class SetValue:
+    """Features (n, d) of samples -> the value of a metric of whole sets.
+
+    Args:
+        metric: the metric.
+        reference: features (m, d) of its reference images.
+    """
+
+    metric: SetMetric
+    reference: FloatArray
+
+    def __call__(self, features: FloatArray) -> float:
+        return self.metric.value(features, self.reference)
+
+    def leaving_out(self, features: FloatArray, codes: NDArray[np.intp]) -> FloatArray:
+        """The values without each group of samples: codes (n,), 0 to G - 1 -> (G,)."""
+        return self.metric.leaving_out(features, self.reference, codes)
 
 
 @dataclass(frozen=True)
@@ -84,7 +101,7 @@ def set_values(experiment: Experiment) -> dict[str, SetValue]:
         n: _reference(experiment, n, m, False) for n, m in metrics.items() if isinstance(m, SetMetric)
     }
     return {
-        name: functools.partial(metrics[name].value, reference=reference)
+        name: SetValue(metrics[name], reference)
         for name, reference in references.items()
         if reference is not None
     }

@@ -1,10 +1,14 @@
 """What every small world offers: pictures drawn by code, with all their attributes known."""
 
+import hashlib
+import inspect
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Generic, TypeVar
+from functools import cached_property
+from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,7 +52,6 @@ class World(ABC, Generic[Picture]):
             A model is trained to read them from pictures and captions.
         classes: the facts that the world's classifiers read; empty where there is no classifier.
         multilabel: whether several classes can be true of one picture.
-        revision: of the drawings; raise it where they change, since pictures are known by name.
     """
 
     name: str
@@ -56,7 +59,6 @@ class World(ABC, Generic[Picture]):
     facts: tuple[str, ...]
     classes: tuple[str, ...] = ()
     multilabel: bool = False
-    revision: ClassVar[int] = 1
 
     @abstractmethod
     def sample(self, rng: np.random.Generator) -> Picture:
@@ -73,6 +75,21 @@ class World(ABC, Generic[Picture]):
     @abstractmethod
     def describe(self, picture: Picture, rng: np.random.Generator) -> Caption:
         """A true caption; `rng` picks phrasing, order and which details are named."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when a picture of this world can: 12 digits of the SHA-256 of its code, classes and two pictures.
+
+        The code decides what is drawn, and the pictures notice another version of the libraries that draw.
+        """
+        shared, own = Path(__file__).parent, Path(inspect.getfile(type(self))).parent
+        code = [shared / "drawing.py", shared / "world.py", *sorted(own.glob("*.py"))]
+        total = hashlib.sha256(repr(self.classes).encode())
+        for file in code:
+            total.update(file.read_text(encoding="utf-8").encode())
+        for index in range(2):
+            total.update(self.render(self.picture("test", index)).tobytes())
+        return total.hexdigest()[:12]
 
     def portrait(self, label: str, rng: np.random.Generator) -> Picture:
         """Draw the ground truth of a random picture of a class, by rejection unless the world knows better.
