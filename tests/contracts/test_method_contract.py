@@ -71,7 +71,7 @@ def compose(name: str, sampler: str, clips: dict[str, str], *overrides: str) -> 
         "loss.n_crops=3",
     ]
     setting = WITH_A_LOSS_OF_ITS_OWN.get(name, texts)
-    return job(f"method={name}", f"sampler={sampler}", *setting, "n_steps=4", "n_opt=2", *overrides)
+    return job(f"method={name}", f"sampler={sampler}", *setting, "size=smoke", *overrides)
 
 
 @pytest.fixture(scope="module")

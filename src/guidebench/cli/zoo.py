@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from guidebench.cli.printing import say, say_json, width
+from guidebench.devices import device
 from guidebench.methods.base import Setup
 from guidebench.models.adm import ADM
 from guidebench.models.readers.classifiers import SmallClassifier
@@ -18,7 +19,6 @@ from guidebench.report.render.document import to_document
 from guidebench.report.render.files import write_table
 from guidebench.report.statistics import Estimate
 from guidebench.runner.compose import compose_config, merge
-from guidebench.runner.experiment import device
 from guidebench.runner.job import Job
 from guidebench.samplers.ddim import DDIM
 from guidebench.studies.zoo.measurements import PARTS, Models, PixelSpace, Readers
