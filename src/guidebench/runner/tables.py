@@ -22,8 +22,9 @@ from guidebench.runner.suggest import suggestion
 if TYPE_CHECKING:
     from guidebench.studies.base import Study
 
-SOURCES = ("samples", "resources")
-"""What a table with jobs shows: what they make, or what they take. A study is a source too, by its `_target_`."""
+SOURCES = ("samples", "resources", "gradients")
+"""What a table with jobs shows: what they make, what they take, or how true and dear their gradients are. A study is a source
+too, by its `_target_`."""
 
 _LAYOUT = {"title", "paper", "columns", "primary", "comparisons", "group_by", "cluster_by", "expected"}
 _OF_JOBS = {"source", "task", "overrides", "rows", "blocks", "sizes", "costs"}
@@ -189,7 +190,7 @@ class ComposedTable:
 
     @property
     def source(self) -> str:
-        """Of the table's records: "samples", "resources" or "study"."""
+        """Of the table's records: one of `SOURCES`, or "study"."""
         return "study" if self.study else str(self.file.content.get("source", SOURCES[0]))
 
     @property
