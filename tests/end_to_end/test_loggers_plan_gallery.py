@@ -82,6 +82,8 @@ def test_plan_writes_nothing(commands, whole: Path, tmp_path: Path) -> None:
     command = commands.run("plan", *commands.table(results)[1:])
     assert not results.exists()
     assert "12 samples to make" in command.output
+    (total,) = [line for line in command.output.splitlines() if "on this machine" in line]
+    assert " to " in total and "to start" in total
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
     command = commands.run("plan", *commands.table(whole)[1:], "--no-probe")
     assert "0 samples to make" in command.output

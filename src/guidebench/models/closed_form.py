@@ -18,7 +18,7 @@ _COMPONENTS, _PROMPTED = 8, 2
 class ClosedForm(DiffusionModel):
     """A Gaussian with the spectrum of natural images, a mixture of Gaussians, or a small smooth random network.
 
-    The linear table of 1000 steps. Of the mixture, whatever prompt leaves the first two of eight components. `decode` and
+    The linear table of 1000 steps. Of the mixture, any prompt leaves the first two of eight components. `decode` and
     `encode` are the identity.
 
     Args:

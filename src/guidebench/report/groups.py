@@ -56,8 +56,8 @@ def paper_numbers(numbers: Numbers, group: Group, names: set[str]) -> Numbers:
     """The paper's numbers that belong beside a group.
 
     A group or block that the paper reports takes its own number, without a name. A number of everything, and numbers
-    for groups that the records do not have, stand beside the group of all cases, under the paper's names; no other group
-    borrows them.
+    for groups that the records do not have, stand beside the group of all cases, under the paper's names; no other
+    group borrows them.
     """
     for name in (group.title, group.category, group.block):
         if name and name in numbers:

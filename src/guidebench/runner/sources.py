@@ -63,8 +63,8 @@ def find(composed: ComposedTable, run: bool, watch: Watch) -> Found:
     """
     if composed.source != "samples" and not run:
         raise ConfigError(
-            f"{composed.name}: {'is a study' if composed.study else f'shows measured {composed.source}'}: nothing of it is "
-            "stored, so --no-run has nothing to tabulate"
+            f"{composed.name}: {'is a study' if composed.study else f'shows measured {composed.source}'}: nothing of "
+            "it is stored, so --no-run has nothing to tabulate"
         )
     sources = {"samples": _samples, "resources": _resources, "gradients": _gradients, "study": _study}
     return sources[composed.source](composed, run, watch)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from guidebench.studies.base import Study
 
 SOURCES = ("samples", "resources", "gradients")
-"""What a table with jobs shows: what they make, what they take, or how true and dear their gradients are. A study is a source
-too, by its `_target_`."""
+"""What a table with jobs shows: what they make, what they take, or how true and dear their gradients are. A study is a
+source too, by its `_target_`."""
 
 _LAYOUT = {"title", "paper", "columns", "primary", "comparisons", "group_by", "cluster_by", "expected"}
 _OF_JOBS = {"source", "task", "overrides", "rows", "blocks", "sizes", "costs"}
