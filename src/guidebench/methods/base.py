@@ -45,7 +45,9 @@ class Setup:
 
     def guided(self) -> Guided:
         """The model under classifier-free guidance, with its own cost counter."""
-        return Guided(self.model, self.cfg_scale)
+        guided = Guided(self.model, self.cfg_scale)
+        self.progress.counters.append(guided)
+        return guided
 
     def condition(self, problems: Sequence[Problem]) -> Tensor:
         """What the model is conditioned on, (b, ...): each problem's prompt; the null prompt where it has none."""
