@@ -27,7 +27,7 @@ from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.progress import Counter, Progress
-from guidebench.runner.store import write_atomically
+from guidebench.runner.sealing import write_atomically
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Draft(Progress):
         every: seconds between saves.
         aside: folder where damaged and foreign files are moved to.
         clock: seconds, for tests.
+
+    Attributes:
+        spent: seconds that interrupted runs spent on what was read back.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class Draft(Progress):
         self.path, self.identity, self.every, self.aside = path, identity, every, aside
         self._clock = clock
         self._kept: dict[str, Kept] = {}
-        self._spent = 0.0
+        self.spent = 0.0
         self._read()
         self._open = [_Loop("", {}, ())]
         self._began = self._saved = clock()
@@ -76,8 +79,8 @@ class Draft(Progress):
 
     @property
     def seconds(self) -> float:
-        """Time spent on the work so far, that of interrupted runs included as far as their work is used."""
-        return self._spent + self._clock() - self._began
+        """Time spent on the work so far, that of interrupted runs included."""
+        return self.spent + self._clock() - self._began
 
     def steps(self, n: int, state: dict[str, Tensor]) -> Iterator[int]:
         outer = self._open[-1]
@@ -149,12 +152,10 @@ class Draft(Progress):
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             self._set_aside()
             return
-        self._spent = content["seconds"]
+        self.spent = content["seconds"]
         for address, loop in content["loops"].items():
             state = {
-                name.partition(":")[2]: t
-                for name, t in tensors.items()
-                if name.partition(":")[0] == address
+                name.partition(":")[2]: t for name, t in tensors.items() if name.partition(":")[0] == address
             }
             self._kept[address] = Kept(loop["step"], tuple(Cost(*cost) for cost in loop["costs"]), state)
 
@@ -253,7 +254,7 @@ class _Loop:
 
 
 def _version(tensor: Tensor) -> object:
-    """Changes whenever the tensor is written into; tensors made in inference mode do not tell, so theirs always does."""
+    """Changes whenever the tensor is written into; always, where inference mode made it, since such do not tell."""
     return object() if tensor.is_inference() else tensor._version
 
 
