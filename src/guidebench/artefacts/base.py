@@ -48,7 +48,7 @@ class Artefact(ABC):
         return ()
 
     def fingerprint(self) -> str:
-        """Identifies what it is learned from beside its configuration and the model; whoever adds data names it here."""
+        """Identifies what it is learned from beside configuration and model; whoever learns from data names it here."""
         return " ".join(reader.fingerprint() for reader in self.readers) or "none"
 
     def load(self, device: torch.device) -> None:

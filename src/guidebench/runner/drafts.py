@@ -109,6 +109,12 @@ class Draft(Progress):
             if kept is None or kept.step != loop.step:  # left by a break: it begins again from what is kept
                 self._forget_loops_within(loop.address)
 
+    def adopt(self, step: int, state: Mapping[str, Tensor]) -> None:
+        """Let the first loop begin at a step with what another program left, unless it is kept here already."""
+        self._kept.setdefault(
+            "0/", Kept(step, (), {name: tensor.cpu().clone() for name, tensor in state.items()})
+        )
+
     def remove(self) -> None:
         """Forget the draft: the work is done."""
         shutil.rmtree(self.path.parent, ignore_errors=True)

@@ -7,7 +7,7 @@ Layout below `<results>/runs`:
                                                            such as sample.png and latents.safetensors
     metrics/<metric hash>/<batch hash>.json                values of one metric on one batch of samples
     metrics/<features hash>/<batch hash>.safetensors       features of one batch of samples, or of a reference set
-    artefacts/<recipe hash>/                               what was learned: config.json, weights.safetensors, record.json
+    artefacts/<recipe hash>/                               what was learned (`runner.artefacts`)
     drafts/<config hash>/<batch>/                          what unfinished loops hold (`runner.drafts`)
     locks/<config hash>/<batch>.lock                       held by the process that works on a batch
     quarantine/                                            what failed its checksum
