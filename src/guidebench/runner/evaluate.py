@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from guidebench.devices import device
 from guidebench.metrics.base import FloatArray, Metric, SetMetric
 from guidebench.pixels import to_tensor
 from guidebench.problems import Problem
-from guidebench.runner.experiment import Experiment, device
+from guidebench.runner.experiment import Experiment
 from guidebench.runner.identity import digest, features_identity, identity, reference_identity
 from guidebench.runner.job import Job
 from guidebench.runner.store import Record

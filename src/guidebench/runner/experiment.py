@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 import guidebench
+from guidebench.devices import device
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
 from guidebench.problems import Problem
@@ -227,7 +228,6 @@ class Experiment:
         """The method's collaborators; with `load`, the model is read and on its device."""
         if load:
             where = device(self.job.config["device"])
-            _make_deterministic(where)
             self.model.load(where)
             self.model.check_prompts([getattr(problem, "prompt", "") for problem in self.problems])
             if "loss" in self.method.uses:
@@ -252,24 +252,9 @@ class Experiment:
         return self.method.cost(self.setup(load=False))
 
 
-def device(name: str) -> torch.device:
-    """The device that `device=` names; "auto" takes a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
-
-
 def _is_out_of_memory(error: Exception) -> bool:
     """Whether memory ran out: CUDA has a class of its own, the CPU's allocator a sentence."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
-
-
-def _make_deterministic(device: torch.device) -> None:
-    """Ask CUDA for the same bits every time; operations that have no such kernel warn and stay as they are."""
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _network(job: Job, name: str) -> Any:
