@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from guidebench.devices import device
 from guidebench.errors import ConfigError
 from guidebench.metrics.base import SetMetric
 from guidebench.report.groups import SetValues
 from guidebench.report.spec import TableSpec
 from guidebench.runner.evaluate import check_references, evaluate, set_values
-from guidebench.runner.experiment import Batch, Experiment, device, environment
+from guidebench.runner.experiment import Batch, Experiment, environment
 from guidebench.runner.resources import measure
 from guidebench.runner.tables import ComposedTable, RowJob
 from guidebench.runner.watch import Watch
