@@ -134,7 +134,8 @@ def _values(
     experiment: Experiment, samples: Sequence[Sample], measure: bool
 ) -> dict[str, dict[Problem, float | FloatArray]]:
     """Every metric of the job by name and problem, evaluated in the job's fixed batches."""
-    batches = [[s for s in samples if s.problem in batch.problems] for batch in experiment.batches]
+    by_problem = {sample.problem: sample for sample in samples}
+    batches = [[by_problem[p] for p in batch.problems if p in by_problem] for batch in experiment.batches]
     values: dict[str, dict[Problem, float | FloatArray]] = {}
     for name, metric in experiment.job.metrics().items():
         values[name] = {}

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import logging
 import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from guidebench.runner.job import Job
 from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.store import Record, Store
 from guidebench.samples import LATENTS, Part
+
+_log = logging.getLogger(__name__)
 
 OnSamples = Callable[[Sequence[Record]], None]
 """Told of a batch's records when they are stored."""
@@ -58,22 +61,35 @@ class Experiment:
         )
         self.config_hash = digest(self.generation_config)
         job.build("logger")
+        self._whole: dict[Problem, Record] = {}
+        self._fits: int = config["batch_size"]
         self.problems: list[Problem] = job.build("dataset").problems(job.seeds)
 
-    @property
-    def batches(self) -> Iterator[Batch]:
+    @functools.cached_property
+    def batches(self) -> tuple[Batch, ...]:
         """The job's problems in fixed batches of `batch_size`, each of one seed."""
         size = self.job.config["batch_size"]
-        for seed in self.job.seeds:
-            mine = [problem for problem in self.problems if problem.seed == seed]
-            for start in range(0, len(mine), size):
-                part = tuple(mine[start : start + size])
-                yield Batch(f"s{seed}-{digest([p.case_id for p in part])}", part)
+        by_seed: dict[int, list[Problem]] = {seed: [] for seed in self.job.seeds}
+        for problem in self.problems:
+            by_seed[problem.seed].append(problem)
+        parts = [
+            (seed, tuple(mine[start : start + size]))
+            for seed, mine in by_seed.items()
+            for start in range(0, len(mine), size)
+        ]
+        return tuple(Batch(f"s{seed}-{digest([p.case_id for p in part])}", part) for seed, part in parts)
 
     def stored(self) -> dict[Problem, Record]:
-        """What the store holds of this job, in the order of its problems."""
-        read = ((p, self.store.read(self.config_hash, p)) for p in self.problems)
-        return {problem: record for problem, record in read if record is not None}
+        """What the store holds of this job, in the order of its problems; each record is read and checked once."""
+        return {p: record for p in self.problems if (record := self._read(p)) is not None}
+
+    def _read(self, problem: Problem) -> Record | None:
+        if problem not in self._whole:
+            record = self.store.read(self.config_hash, problem)
+            if record is None or not self._suffices(record):
+                return record
+            self._whole[problem] = record
+        return self._whole[problem]
 
     def missing(self) -> list[Batch]:
         """Batches of which the store lacks a sample, or latents that are asked for; they are generated whole."""
@@ -108,7 +124,7 @@ class Experiment:
 
     def _completed(self, batch: Batch) -> list[Record]:
         """The batch's records, made now unless another process has stored them all since we looked."""
-        records = [self.store.read(self.config_hash, p) for p in batch.problems]
+        records = [self._read(p) for p in batch.problems]
         whole = [record for record in records if record is not None and self._suffices(record)]
         if len(whole) == len(batch.problems):
             return whole
@@ -122,16 +138,39 @@ class Experiment:
         device = setup.model.device
         reset_peak(device)
         start = time.perf_counter()
-        generation = self.method.generate(batch.problems, setup)
+        generations = list(self._generations(batch.problems, setup))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         seconds = (time.perf_counter() - start) / len(batch.problems)
         records = []
-        for row, problem in enumerate(batch.problems):
-            record = self._record(generation, row, problem, seconds, peak_bytes(device) / 2**20, device)
-            self._write(generation, row, problem, record)
-            records.append(record)
+        for problems, generation in generations:
+            for row, problem in enumerate(problems):
+                record = self._record(generation, row, problem, seconds, peak_bytes(device) / 2**20, device)
+                self._write(generation, row, problem, record)
+                records.append(record)
         return records
+
+    def _generations(
+        self, problems: tuple[Problem, ...], setup: Setup
+    ) -> Iterator[tuple[tuple[Problem, ...], Generation]]:
+        """Generate problems at once, or in halves where memory does not suffice, which is remembered."""
+        if len(problems) <= self._fits:
+            try:
+                yield problems, self.method.generate(problems, setup)
+                return
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error) or len(problems) == 1:
+                    raise
+                self._fits = len(problems) // 2
+                _log.warning(
+                    "%d samples at once need more memory than there is; going on with %d",
+                    len(problems),
+                    self._fits,
+                )
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        for start in range(0, len(problems), self._fits):
+            yield from self._generations(problems[start : start + self._fits], setup)
 
     def _record(
         self,
@@ -185,6 +224,11 @@ class Experiment:
     def cost(self) -> Cost:
         """Network rows per sample that the method declares."""
         return self.method.cost(self.setup(load=False))
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: CUDA has a class of its own, the CPU's allocator a sentence."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _network(job: Job, name: str) -> Any:

@@ -63,11 +63,11 @@ def generation_identity(config: Mapping[str, Any], fingerprints: Mapping[str, st
         fingerprints: identity of the weights, by component.
     """
     method: Any = component_class(config["method"]["_target_"], "method")
-    parts = ["model", "method", *method.uses]
+    used = ("model", "method", *method.uses)
     return {
-        **{key: identity(config[key]) for key in parts},
+        **{key: identity(config[key]) for key in used if key in config},
         "cfg_scale": config["cfg_scale"],
-        "weights": {key: value for key, value in fingerprints.items() if key in parts},
+        "weights": {key: value for key, value in fingerprints.items() if key in used},
     }
 
 

@@ -25,7 +25,7 @@ def measure(jobs: Sequence[RowJob], tell: Callable[[str], None]) -> pd.DataFrame
         counting allocations takes time on a CPU.
     """
     experiments = [Experiment(entry.job) for entry in jobs]
-    _generate(experiments[0], next(experiments[0].batches))
+    _generate(experiments[0], experiments[0].batches[0])
     records = []
     for i, batch in _interleaved(experiments):
         tell(f"{jobs[i].name}, seed {batch.problems[0].seed}")

@@ -22,6 +22,7 @@ import logging
 import os
 import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -140,8 +141,13 @@ class Store:
         folder = self.sample_dir(config_hash, problem)
         if folder.exists() and self.read(config_hash, problem) is None:
             target = self.root / "quarantine" / f"{config_hash}_{folder.name}_{uuid.uuid4().hex[:8]}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(folder, target)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(folder, target)
+            except OSError as error:
+                raise StoreError(
+                    f"{folder}: damaged, and cannot be moved to {target.parent} ({error})"
+                ) from error
 
     def write(
         self,
@@ -257,21 +263,59 @@ class Store:
             Whether the batch is ours.
         """
         path = self.root / "locks" / config_hash / f"{batch}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
+        lock = FileLock(path, fallback_to_soft=False)
+        waited = 0
+        while not _taken(lock, path, _PATIENCE if wait else 0):
+            if not wait:
+                yield False
+                return
+            waited += _PATIENCE
+            _log.warning(
+                "%s: held for %d s by %s; waiting until it is let go (a holder that is stopped or hangs must be ended)",
+                path,
+                waited,
+                _holder(path),
+            )
         try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        except (OSError, NotImplementedError) as error:
-            raise StoreError(
-                f"{path}: this filesystem has no file locks ({error}); set paths.results to one that has"
-            ) from error
-        try:
+            path.with_suffix(".holder").write_text(f"process {os.getpid()} on {socket.gethostname()}")
             yield True
         finally:
+            path.with_suffix(".holder").unlink(missing_ok=True)
             lock.release()
+
+
+_PATIENCE = 60
+"""Seconds between two words about a batch that another process holds."""
+
+
+def _taken(lock: FileLock, path: Path, timeout: float) -> bool:
+    """Whether the lock was acquired within `timeout` seconds.
+
+    Raises:
+        StoreError: there can be no lock.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return False
+    except (PermissionError, IsADirectoryError, FileExistsError, NotADirectoryError) as error:
+        raise StoreError(
+            f"{path}: cannot be made or opened ({error.strerror}); mend that, or set paths.results to a folder of your "
+            "own"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise StoreError(
+            f"{path}: this filesystem has no file locks ({error}); set paths.results to one that has"
+        ) from error
+    return True
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.with_suffix(".holder").read_text()
+    except OSError:
+        return "another process"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
