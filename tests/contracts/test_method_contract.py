@@ -169,7 +169,7 @@ def test_the_declared_cost_is_what_the_network_sees(
     generation = generate(made, watched)
     counted = Cost(watched.forwards // 4, watched.backwards // 4)
     assert watched.forwards % 4 == watched.backwards % 4 == 0
-    assert generation.cost == counted
+    assert generation.spent == generation.cost == counted
     method: Method = made.build("method")
     assert method.cost(setup(made, model)) == counted
 

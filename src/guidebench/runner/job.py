@@ -159,6 +159,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: math.isfinite(value) and value >= 0,
     ),
     "memory_budget_gb": ("a number from 0, or null", lambda value: value >= 0),
+    "checkpoint_seconds": ("a number from 0", lambda value: value >= 0),
     "paths.results": ("a folder", lambda value: bool(value.strip())),
     "paths.tables": ("a folder", lambda value: bool(value.strip())),
 }

@@ -30,7 +30,15 @@ _LAYOUT = {"title", "paper", "columns", "primary", "comparisons", "group_by", "c
 _OF_JOBS = {"source", "task", "overrides", "rows", "blocks", "sizes", "costs"}
 _OF_STUDIES = {"source", "sizes", "tables"}
 _ROW_KEYS = {"label", "overrides", "tuned"}
-_OF_THE_MACHINE = ("paths.", "device=", "batch_size=", "memory_budget_gb=", "logger", "save_latents=")
+_OF_THE_MACHINE = (
+    "paths.",
+    "device=",
+    "batch_size=",
+    "memory_budget_gb=",
+    "logger",
+    "save_latents=",
+    "checkpoint",
+)
 """Overrides that say where and how to run, not what: neither a table nor the name of its files mentions them."""
 
 
