@@ -30,8 +30,8 @@ def main(argv: list[str]) -> int:
     if len(names) > 1:
         parser.error(f"one table at a time, got {' '.join(names)}")
     composed = compose_table(names[0], overrides) if names else None
-    if composed and composed.study:
-        say(f"{composed.name} is a study: computed at once by `guidebench table {composed.name}`")
+    if composed and composed.source in ("study", "gradients"):
+        say(f"{composed.name} is computed at once by `guidebench table {composed.name}`; nothing of it is stored")
         return 0
     jobs = composed.jobs if composed else _jobs(overrides)
     stores = composed is None or composed.source == "samples"
