@@ -31,7 +31,9 @@ def main(argv: list[str]) -> int:
         parser.error(f"one table at a time, got {' '.join(names)}")
     composed = compose_table(names[0], overrides) if names else None
     if composed and composed.source in ("study", "gradients"):
-        say(f"{composed.name} is computed at once by `guidebench table {composed.name}`; nothing of it is stored")
+        say(
+            f"{composed.name} is computed at once by `guidebench table {composed.name}`; nothing of it is stored"
+        )
         return 0
     jobs = composed.jobs if composed else _jobs(overrides)
     stores = composed is None or composed.source == "samples"

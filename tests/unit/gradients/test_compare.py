@@ -19,7 +19,7 @@ from guidebench.gradients.truncated import Truncated
 from guidebench.measuring import peak_memory
 from guidebench.models.base import Guided
 from guidebench.models.closed_form import ClosedForm
-from guidebench.runner.tables import TableFile
+from guidebench.runner.table_file import TableFile
 from guidebench.samplers.base import Sampler
 from guidebench.samplers.ddim import DDIM
 from guidebench.samplers.edict import EDICT
