@@ -33,7 +33,7 @@ def to_text(table: Table, width: int = 80) -> str:
     for block in table.blocks:
         lines += ["", *_wrapped(f"{block.title} ({block.extent})", width), *_block(table, block, width)]
     if table.comparisons:
-        lines += ["", "paired comparisons: change [Holm-adjusted interval]"]
+        lines += ["", *_wrapped("paired comparisons: change [Holm-adjusted interval]", width)]
         lines += _comparisons(table.comparisons, width)
     if table.notes:
         lines += ["", *(line for note in table.notes for line in _wrapped(f"- {note}", width, "  "))]
