@@ -12,11 +12,12 @@ from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.random import SAMPLER, X_T, RandomStreams
 from guidebench.errors import ConfigError, NumericalError
 from guidebench.gradients.base import GradientStrategy
-from guidebench.losses.base import Loss
+from guidebench.losses.base import Loss, NoisyObjective, Objective
+from guidebench.losses.checked import checked
 from guidebench.models.base import DiffusionModel, Guided
 from guidebench.problems import Problem
 from guidebench.progress import Progress
-from guidebench.samplers.base import Chain, Noises, Sampler, draw_noises
+from guidebench.samplers.base import Chain, Noises, Sampler
 from guidebench.samples import LATENTS, Part
 
 Use = Literal["sampler", "loss", "gradient", "artefact"]
@@ -96,13 +97,22 @@ class Setup:
         """The random streams of a batch, on the model's device."""
         return RandomStreams(problems, self.model.device)
 
+    def objective(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
+        """The loss of a batch, which refuses to return anything but one differentiable number per sample."""
+        return checked(self.loss.bind(problems, streams), type(self.loss).__name__)
+
+    def noisy_objective(self, problems: Sequence[Problem], streams: RandomStreams) -> NoisyObjective:
+        """The same of noisy samples."""
+        return checked(self.loss.bind_noisy(problems, streams), type(self.loss).__name__)
+
     def x_T(self, streams: RandomStreams) -> Tensor:
         """Initial noise, (b, ...): a function of (seed, case) alone, the same for every method."""
         return self.model.schedule.prior_std * streams.normal(self.model.sample_shape, X_T)
 
     def noises(self, chain: Chain, streams: RandomStreams) -> Noises:
-        """The noise of a stochastic sampler's stages."""
-        return draw_noises(chain, lambda: streams.normal(self.model.sample_shape, SAMPLER))
+        """The noise of a stochastic sampler's stages, each with a key of its own."""
+        keys = (f"{SAMPLER} {k}" if chain.needs_noise(k) else None for k in range(chain.n_stages))
+        return [None if key is None else streams.normal(self.model.sample_shape, key) for key in keys]
 
     @property
     def rows(self) -> int:
@@ -118,7 +128,7 @@ class FiniteCheck:
 
     def __call__(self, name: str, tensor: Tensor, step: int) -> None:
         """Record rows of `tensor` (b, ...) that are not finite and were finite before."""
-        finite = torch.isfinite(tensor.detach()).flatten(1).all(dim=1)
+        finite = torch.isfinite(tensor.detach()).reshape(len(tensor), -1).all(dim=1)
         for row in (~finite).nonzero().flatten().tolist():
             self.failures.setdefault(row, NumericalError(step, name, [row]))
 
@@ -130,13 +140,15 @@ class Generation:
     Args:
         parts: what each sample is made of, by name; "sample" is what tables show and metrics read unless they say
             otherwise.
-        cost: network rows per sample.
+        cost: network rows per sample of the algorithm, as `Method.cost` declares them.
+        spent: network rows per sample that really ran; fewer where memory allowed to keep what else is computed twice.
         history: per-sample curves by name, each (b, steps).
         failures: rows that became non-finite; their samples count as failed.
     """
 
     parts: dict[str, Part]
     cost: Cost
+    spent: Cost
     history: dict[str, Tensor] = field(default_factory=dict)
     failures: dict[int, NumericalError] = field(default_factory=dict)
 
@@ -171,7 +183,7 @@ class Method(ABC):
 
     @abstractmethod
     def cost(self, setup: Setup) -> Cost:
-        """Network rows per sample that `generate` will spend; a promise that the tests count."""
+        """Network rows per sample that the algorithm asks for, whatever the memory; a promise that the tests count."""
 
     def loss_evaluations(self, setup: Setup) -> int:
         """Evaluations of decoder and loss with their backward, per sample; for estimates of time."""
