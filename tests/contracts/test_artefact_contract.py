@@ -63,7 +63,7 @@ class Toward(Method):
         with torch.no_grad():
             x0 = chain.output(sample(chain, guided, chain.init(state["x"]), cond=cond))
         parts = decoded(setup.model, x0, finite, STEPS)
-        return Generation(parts, guided.cost, history={"norm": state["norm"]}, failures=finite.failures)
+        return Generation(parts, self.cost(setup), guided.cost, {"norm": state["norm"]}, finite.failures)
 
     def cost(self, setup: Setup) -> Cost:
         return Cost(setup.rows * (STEPS + setup.chain().n_stages))
