@@ -250,7 +250,9 @@ def test_the_recipe_is_the_identity_and_is_known_before_learning(composed: Job, 
     made = experiment(composed, tmp_path)
     node = copy.deepcopy(made.job.config["method"]["mean"])
     assert artefacts.stored(made.store) == {} and len(made.missing()) == 1
+    assert made.unlearned() == {"mean": made.recipes["mean"].hash}
     run(made)
+    assert made.unlearned() == {}
     assert list(artefacts.stored(made.store)) == [made.recipes["mean"].hash]
 
     slower = experiment(composed, tmp_path, sampler={**made.job.config["sampler"], "n_steps": 8})
