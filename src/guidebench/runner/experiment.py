@@ -19,7 +19,7 @@ from guidebench.devices import device
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
 from guidebench.problems import Problem
-from guidebench.runner.artefacts import ArtefactRecord, learned, recipes
+from guidebench.runner.artefacts import ArtefactRecord, learned, read_record, recipes
 from guidebench.runner.compat import check_compatibility
 from guidebench.runner.drafts import Draft
 from guidebench.runner.identity import digest
@@ -246,6 +246,11 @@ class Experiment:
             name: learned(self.store, recipe, self.model, environment(device), every)
             for name, recipe in self.recipes.items()
         }
+
+    def unlearned(self) -> dict[str, str]:
+        """Recipe hashes of the method's artefacts that the store lacks, by name."""
+        hashes = {name: recipe.hash for name, recipe in self.recipes.items()}
+        return {name: found for name, found in hashes.items() if read_record(self.store, found) is None}
 
     def cost(self) -> Cost:
         """Network rows per sample that the method declares."""
