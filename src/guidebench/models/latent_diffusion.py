@@ -151,7 +151,8 @@ class LatentDiffusion(DiffusionModel):
     @property
     def sample_shape(self) -> tuple[int, ...]:
         config = self._part("unet").config
-        return config.in_channels, config.sample_size, config.sample_size
+        sides = config.sample_size  # one number for squares
+        return config.in_channels, *((sides, sides) if isinstance(sides, int) else sides)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         tokenizer = self._part("tokenizer")

@@ -20,7 +20,7 @@ from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
 from guidebench.problems import Problem
 from guidebench.runner.artefacts import ArtefactRecord, learned, read_record, recipes
-from guidebench.runner.compat import check_compatibility
+from guidebench.runner.compat import check_classes, check_compatibility
 from guidebench.runner.drafts import Draft
 from guidebench.runner.identity import digest
 from guidebench.runner.job import Job
@@ -70,6 +70,7 @@ class Experiment:
         self._whole: dict[Problem, Record] = {}
         self._fits: int = config["batch_size"]
         self.problems: list[Problem] = job.build("dataset").problems(job.seeds)
+        check_classes(job, self.problems)
 
     @functools.cached_property
     def batches(self) -> tuple[Batch, ...]:
