@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import SHAPE, Target
+from conftest import SHAPE, Mixture, Target
+from guidebench.diffusion.grids import Linspace
 from guidebench.diffusion.random import AUGMENTATION, METHOD, X_T, RandomStreams
+from guidebench.diffusion.schedules import RectifiedFlow
 from guidebench.errors import ConfigError
 from guidebench.gradients.base import GradientStrategy
 from guidebench.gradients.checkpointed import Checkpointed
@@ -33,7 +35,9 @@ from guidebench.problems import TextToImage
 from guidebench.progress import Progress
 from guidebench.samplers.base import Sampler
 from guidebench.samplers.ddim import DDIM
+from guidebench.samplers.dpm_solver import DPMSolver
 from guidebench.samplers.edict import EDICT
+from guidebench.samplers.heun import Heun
 
 METHODS = [
     Unguided(),
@@ -55,6 +59,7 @@ GUIDED: list[Method] = [
     UniversalGuidance(n_backward=1),
     TFG(),
 ]
+GRID = Linspace("clean")
 GRADIENTS = [Direct(), Checkpointed(), Checkpointed(keep_graphs=3), Reversible()]
 SAMPLERS = [DDIM(n_steps=4), EDICT(n_steps=4), EDICT(n_steps=5), DDIM(n_steps=4, eta=0.7)]
 
@@ -165,6 +170,17 @@ def test_what_memory_saves_is_spent_less_and_costs_the_same(setup: Setup, proble
     assert costs == [DOODL(n_opt=3).cost(setup)] * 3
     plain, much, little = (generation.spent for generation in made.values())
     assert plain == little == costs[0] and much.nfe_fwd < plain.nfe_fwd and much.nfe_bwd == plain.nfe_bwd
+
+
+@pytest.mark.parametrize(
+    "sampler", [DDIM(6, GRID), EDICT(6, GRID), DPMSolver(6, GRID), Heun(6, GRID)], ids=name
+)
+@pytest.mark.parametrize("method", [Unguided(), *GUIDED], ids=name)
+def test_methods_run_where_sampling_begins_in_pure_noise(problems, sampler: Sampler, method: Method) -> None:
+    setup = Setup(Mixture(RectifiedFlow()), sampler, Target(), Checkpointed(), 3.0)
+    generation = method.generate(problems, setup)
+    assert not generation.failures and generation.latents.isfinite().all()
+    assert generation.spent == generation.cost == method.cost(setup)
 
 
 # -- what a loss may return --------------------------------------------------------------------------------------------
