@@ -71,9 +71,7 @@ def compose(name: str, sampler: str, clips: dict[str, str], *overrides: str) -> 
         "loss.n_crops=3",
     ]
     setting = WITH_A_LOSS_OF_ITS_OWN.get(name, texts)
-    declared = yaml.safe_load((shipped("conf") / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
-    few = ["method.n_opt=2"] if "n_opt" in declared else []
-    return job(f"method={name}", f"sampler={sampler}", *setting, "n_steps=4", *few, *overrides)
+    return job(f"method={name}", f"sampler={sampler}", *setting, "size=smoke", *overrides)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """What every method declares and returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NoReturn
 
@@ -20,7 +20,7 @@ from guidebench.progress import Progress
 from guidebench.samplers.base import Chain, Noises, Sampler
 from guidebench.samples import LATENTS, Part
 
-Use = Literal["sampler", "loss", "gradient"]
+Use = Literal["sampler", "loss", "gradient", "artefact"]
 """A collaborator that a method may declare."""
 
 
@@ -39,6 +39,7 @@ class _Undeclared:
 _NO_SAMPLER: Any = _Undeclared("sampler")
 _NO_LOSS: Any = _Undeclared("loss")
 _NO_GRADIENT: Any = _Undeclared("gradient")
+_NO_ARTEFACT: Any = _Undeclared("artefact")
 
 
 @dataclass
@@ -50,6 +51,8 @@ class Setup:
         sampler: how it is sampled.
         loss: what guides.
         gradient: how to differentiate through a whole chain.
+        artefact: the weights of what was learned, by the name that it has among the method's parameters ("embedding",
+            or "embeddings.smile" in a mapping of several).
         cfg_scale: weight of classifier-free guidance.
         progress: hands out the steps of long loops.
     """
@@ -58,6 +61,7 @@ class Setup:
     sampler: Sampler = _NO_SAMPLER
     loss: Loss = _NO_LOSS
     gradient: GradientStrategy = _NO_GRADIENT
+    artefact: Mapping[str, Mapping[str, Tensor]] = _NO_ARTEFACT
     cfg_scale: float = 1.0
     progress: Progress = field(default_factory=Progress)
 
@@ -67,7 +71,22 @@ class Setup:
 
     def guided(self) -> Guided:
         """The model under classifier-free guidance, with its own cost counter."""
-        return Guided(self.model, self.cfg_scale)
+        guided = Guided(self.model, self.cfg_scale)
+        self.progress.counters.append(guided)
+        return guided
+
+    def learned(self, name: str) -> Mapping[str, Tensor]:
+        """The weights of an artefact on the model's device: of its name among the method's parameters.
+
+        Raises:
+            ConfigError: the method has no such artefact.
+        """
+        weights = self.artefact.get(name)
+        if weights is None:
+            raise ConfigError(
+                f"method.{name}: nothing was learned for it; there are {', '.join(self.artefact) or 'no artefacts'}"
+            )
+        return weights
 
     def condition(self, problems: Sequence[Problem]) -> Tensor:
         """What the model is conditioned on, (b, ...): the field of each problem that it reads, or its null value."""

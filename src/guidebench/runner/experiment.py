@@ -4,20 +4,24 @@ import functools
 import json
 import logging
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import guidebench
 from guidebench.devices import device
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
 from guidebench.problems import Problem
+from guidebench.runner.artefacts import ArtefactRecord, learned, recipes
 from guidebench.runner.compat import check_compatibility
+from guidebench.runner.drafts import Draft
 from guidebench.runner.identity import digest
 from guidebench.runner.job import Job
 from guidebench.runner.memory import peak_bytes, reset_peak
@@ -56,8 +60,10 @@ class Experiment:
         self.store = Store(Path(config["paths"]["results"]) / "runs")
         self.method: Method = job.build("method")
         self.model, self.loss = _network(job, "model"), _network(job, "loss")
+        self.recipes = recipes(job, self.model)
         self.generation_config = job.generation_config(
             {"model": self.model.fingerprint(), "loss": self.loss.fingerprint()}
+            | {f"artefact.{name}": recipe.hash for name, recipe in self.recipes.items()}
         )
         self.config_hash = digest(self.generation_config)
         job.build("logger")
@@ -136,27 +142,37 @@ class Experiment:
         """Generate a batch whole and store it; samples that are stored and suffice stay as they are."""
         setup = self.setup()
         device = setup.model.device
+        artefacts = self.learned(device)
+        if "artefact" in self.method.uses:
+            setup.artefact = {name: weights for name, (weights, _) in artefacts.items()}
+        drafts = self.store.root / "drafts" / self.config_hash / batch.name
         reset_peak(device)
         start = time.perf_counter()
-        generations = list(self._generations(batch.problems, setup))
+        generations = list(self._generations(batch.problems, setup, drafts))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds = (time.perf_counter() - start) / len(batch.problems)
+        before = sum(draft.spent for _, _, draft in generations)
+        seconds = (before + time.perf_counter() - start) / len(batch.problems)
         records = []
-        for problems, generation in generations:
+        for problems, generation, _ in generations:
             for row, problem in enumerate(problems):
                 record = self._record(generation, row, problem, seconds, peak_bytes(device) / 2**20, device)
+                record.artefacts = {name: learnt.sha256 for name, (_, learnt) in artefacts.items()}
                 self._write(generation, row, problem, record)
                 records.append(record)
+        shutil.rmtree(drafts, ignore_errors=True)
         return records
 
     def _generations(
-        self, problems: tuple[Problem, ...], setup: Setup
-    ) -> Iterator[tuple[tuple[Problem, ...], Generation]]:
+        self, problems: tuple[Problem, ...], setup: Setup, drafts: Path
+    ) -> Iterator[tuple[tuple[Problem, ...], Generation, Draft]]:
         """Generate problems at once, or in halves where memory does not suffice, which is remembered."""
         if len(problems) <= self._fits:
+            path = drafts / f"{len(problems)}_{problems[0].case_id}.safetensors"
+            every = self.job.config["checkpoint_seconds"]
+            draft = Draft(path, self.config_hash, every, self.store.root / "quarantine")
             try:
-                yield problems, self.method.generate(problems, setup)
+                yield problems, self.method.generate(problems, replace(setup, progress=draft)), draft
                 return
             except (MemoryError, RuntimeError) as error:
                 if not _is_out_of_memory(error) or len(problems) == 1:
@@ -170,7 +186,7 @@ class Experiment:
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
         for start in range(0, len(problems), self._fits):
-            yield from self._generations(problems[start : start + self._fits], setup)
+            yield from self._generations(problems[start : start + self._fits], setup, drafts)
 
     def _record(
         self,
@@ -217,9 +233,19 @@ class Experiment:
             if "loss" in self.method.uses:
                 self.loss.load(where)
         used: dict[str, Any] = {
-            use: self.loss if use == "loss" else self.job.build(use) for use in self.method.uses
+            use: self.loss if use == "loss" else self.job.build(use)
+            for use in self.method.uses
+            if use != "artefact"
         }
         return Setup(self.model, cfg_scale=self.job.config["cfg_scale"], **used)
+
+    def learned(self, device: torch.device) -> dict[str, tuple[dict[str, Tensor], ArtefactRecord]]:
+        """Weights and record of each of the method's artefacts; those that the store lacks are learned, once."""
+        every = self.job.config["checkpoint_seconds"]
+        return {
+            name: learned(self.store, recipe, self.model, environment(device), every)
+            for name, recipe in self.recipes.items()
+        }
 
     def cost(self) -> Cost:
         """Network rows per sample that the method declares."""

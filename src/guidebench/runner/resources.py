@@ -12,8 +12,8 @@ from guidebench.runner.tables import RowJob
 def measure(jobs: Sequence[RowJob], tell: Callable[[str], None]) -> pd.DataFrame:
     """Generate the first batch of every job and seed, nothing being stored, and measure it.
 
-    The rows follow each other seed by seed, so that comparing them within a seed leaves out what else changes with time;
-    each seed begins with another row. The first job is made once before, unmeasured.
+    The rows follow each other seed by seed, so that comparing them within a seed leaves out what else changes with
+    time; each seed begins with another row. The first job is made once before, unmeasured.
 
     Args:
         jobs: of the table; each of its seeds is a repetition.
