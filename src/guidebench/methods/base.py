@@ -176,6 +176,7 @@ class Method(ABC):
     paper: ClassVar[str]
     reads: tuple[str, ...] = ()
     uses: ClassVar[tuple[Use, ...]] = ("sampler", "loss")
+    revision: ClassVar[int] = 2
 
     @abstractmethod
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
