@@ -24,6 +24,7 @@ from guidebench.methods.none import Unguided
 from guidebench.methods.posterior.classifier_guidance import ClassifierGuidance
 from guidebench.methods.posterior.d_pnp import DPnP
 from guidebench.methods.posterior.dps import DPS
+from guidebench.methods.posterior.freedom import FreeDoM
 from guidebench.methods.posterior.greedy import Greedy
 from guidebench.methods.posterior.lgd_dps import LGDDPS
 from guidebench.methods.posterior.lgd_mc import LGDMC
@@ -241,12 +242,24 @@ class Augmented(Target):
         return lambda images: objective(images + 0.1 * streams.normal(SHAPE, AUGMENTATION))
 
 
-@pytest.mark.parametrize("method", [DOODL(n_opt=4), DOODL(n_opt=4, tied=False), DPnP(n_opt=4)], ids=name)
+LOOPS: list[tuple[Method, Sampler]] = [
+    (DOODL(n_opt=4), EDICT(4)),
+    (DOODL(n_opt=4, tied=False), EDICT(4)),
+    (DOODL(n_opt=4), DPMSolver(4, GRID)),
+    (DPnP(n_opt=4), EDICT(4)),
+    (LGDMC(n_mc=2), EDICT(5)),
+    (FreeDoM(n_repeats=2, travel_from=1.0, travel_to=0.0), DPMSolver(4, GRID)),
+    (TFG(n_recur=2), DDIM(4, GRID, eta=1.0)),
+    (Greedy(n_opt=2), Heun(4)),
+]
+
+
+@pytest.mark.parametrize(("method", "sampler"), LOOPS, ids=name)
 @pytest.mark.parametrize("at", range(4))
 def test_a_loop_that_was_interrupted_goes_on_bit_by_bit(
-    setup: Setup, problems, method: Method, at: int
+    setup: Setup, problems, method: Method, sampler: Sampler, at: int
 ) -> None:
-    setup = dataclasses.replace(setup, loss=Augmented())
+    setup = dataclasses.replace(setup, loss=Augmented(), sampler=sampler)
     whole = method.generate(problems, setup)
     resumed = dataclasses.replace(setup, progress=Interrupted(at))
     with pytest.raises(KeyboardInterrupt):
