@@ -25,8 +25,9 @@ def train_unet(name: str, config: DictConfig) -> None:
     """Train the unconditional model to predict the noise, and write it under its name.
 
     A stage's `weighting` is "noise" for the plain error, or "velocity" for that of the velocity that the predicted
-    noise implies (Salimans & Ho 2022): the error over alpha. At the highest levels x_t is nearly the noise, so the
-    plain error is small there even where the mean colour of the picture is far off.
+    noise implies (Salimans & Ho 2022): the error over alpha, or over `least_alpha` where that is larger. At the
+    highest levels x_t is nearly the noise, so the plain error is small there even where the mean colour of the picture
+    is far off.
     """
 
     def loss(
@@ -53,7 +54,9 @@ def train_autoencoder(name: str, config: DictConfig) -> None:
 
 def _error(stage: DictConfig, predicted: Tensor, noise: Tensor, times: Tensor) -> Tensor:
     errors = ((predicted.float() - noise) ** 2).mean(dim=(1, 2, 3))
-    return (errors / ALPHAS[times] if stage.weighting == "velocity" else errors).mean()
+    if stage.weighting == "velocity":
+        errors = errors / ALPHAS[times].clamp(min=float(stage.get("least_alpha", 0.0)))
+    return errors.mean()
 
 
 def train_noisy_classifier(name: str, config: DictConfig) -> None:
