@@ -32,16 +32,14 @@ def main(overrides: list[str]) -> None:
     job = Job.from_config(compose_config(merge(["sampler=ddim", "n_steps=20"], overrides)))
     model = job.build("model")
     model.load(device(job.config["device"]))
-    setup = Setup(
-        model, job.build("sampler"), job.build("loss"), job.build("gradient"), job.config["cfg_scale"]
-    )
+    setup = Setup(model, job.build("sampler"), cfg_scale=job.config["cfg_scale"])
     count = COLUMNS * ROWS
     for name, world in WORLDS.items():
         texts = [caption.text for caption in held_out(world, count, start=count).captions]
         _save(name, held_out(world, count).images, generate(setup, texts, f"sheet {name}"))
     pixels = ADM("embedded/pixels")
     pixels.load(model.device)
-    unconditional = Setup(pixels, DDIM(n_steps=50, eta=1.0), setup.loss, setup.gradient, 1.0)
+    unconditional = Setup(pixels, DDIM(n_steps=50, eta=1.0))
     real = WorldPictures(["animals", "birds"], "test", count, pixels.sample_shape[-1])
     images = np.stack([picture.load() for picture in real.pictures()])
     _save("pixels", images, generate(unconditional, [""] * count, "sheet pixels"))

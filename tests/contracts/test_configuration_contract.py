@@ -136,10 +136,13 @@ CLASSES = ["dataset=classes/animals_and_birds", "~metrics.clip_score", "~metrics
     [
         (
             ["method=one_step", *CLASSES],
-            r"loss: ClipText handles TextToImage, and dataset: WorldClasses holds ClassCond",
+            r"loss: ClipText reads prompt, and the problems of dataset: WorldClasses have label, name",
         ),
-        (CLASSES[:1], r"metrics\.prompt_success: .* handles TextToImage.*~metrics\.prompt_success"),
-        (["+metric@metrics.psnr=psnr"], r"metrics\.psnr: PSNR handles Restoration, and dataset: SceneBench"),
+        (CLASSES[:1], r"metrics\.prompt_success: .* reads prompt.*~metrics\.prompt_success"),
+        (
+            ["+metric@metrics.psnr=psnr"],
+            r"metrics\.psnr: PSNR reads reference, and the problems of dataset",
+        ),
         (["model=embedded_pixels", *CLASSES], r"cfg_scale=4: model: ADM is unconditional.*set cfg_scale=1"),
         (
             ["model=motion_prior", *CLASSES, "+metric@metrics.fid=fid"],

@@ -13,7 +13,6 @@ import yaml
 from components import problems
 
 from guidebench.diffusion.grids import Leading
-from guidebench.gradients.direct import Direct
 from guidebench.losses.base import Loss
 from guidebench.methods.base import Setup
 from guidebench.methods.none import Unguided
@@ -76,8 +75,8 @@ def test_the_command_lines_compose(page: str) -> None:
 
 def test_it_guides_another_model_too(loss: Loss, tiny_model: LatentDiffusion) -> None:
     sampler = DDIM(n_steps=8, eta=1.0, grid=Leading(offset=0, final="clean"))
-    setup = Setup(tiny_model, sampler, loss, Direct(), cfg_scale=1.0)
-    cases = problems(("TextToImage",))
+    setup = Setup(tiny_model, sampler, loss)
+    cases = problems(["prompt"])
     objective = loss.bind(cases, setup.streams(cases))
     methods = (Unguided(), LGDMC(scale=0.1, n_mc=4, injection="pigdm_code"))
     plain, guided = (objective(method.generate(cases, setup).samples) for method in methods)

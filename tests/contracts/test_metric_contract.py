@@ -10,6 +10,7 @@ from torch import Tensor
 from guidebench.metrics.base import Measure, Metric, SetMetric
 from guidebench.runner.build import component_class
 from guidebench.runner.compose import shipped
+from guidebench.samples import KINDS
 
 _CLASSES = {
     name: component_class(
@@ -53,7 +54,7 @@ def images(metric: Measure) -> Tensor:
 
 @each_single
 def test_one_finite_number_per_image_that_depends_on_it_alone(metric: Metric, images: Tensor) -> None:
-    some = problems(metric.handles or ("TextToImage",))
+    some = problems(metric.reads)
     before = images.clone()
     values = metric.evaluate(images.requires_grad_(), some)
     assert values.shape == (4,) and values.is_floating_point() and not values.requires_grad
@@ -91,13 +92,13 @@ def test_the_value_of_a_set_does_not_depend_on_its_order(metric: SetMetric) -> N
 @each("metric")
 def test_declarations(metric: Measure) -> None:
     assert isinstance(metric.higher_is_better, bool)
-    assert isinstance(metric.unit, str) and metric.paper and metric.kind in ("image", "motion")
+    assert isinstance(metric.unit, str) and metric.paper and metric.kind in KINDS and metric.part
     assert metric.protocol and "\n" not in metric.protocol
     assert metric.fingerprint()
-    assert all(isinstance(name, str) and name for name in metric.networks)
+    assert all(reader.network_id for reader in metric.readers)
 
 
 @each("metric")
 def test_the_protocol_names_every_network(metric: Measure) -> None:
-    for network in metric.networks:
-        assert network in metric.protocol
+    for reader in metric.readers:
+        assert reader.network_id in metric.protocol

@@ -69,7 +69,7 @@ def test_a_sample_that_becomes_nan_is_recorded_and_never_counted(
 def images(results: Path) -> dict[str, Path]:
     """A file of checksums of each sample that has an image; the other rows of a batch must not feel a NaN."""
     found = {}
-    for path in (results / "runs" / "samples").glob("*/[!.]*/image.png"):
+    for path in (results / "runs" / "samples").glob("*/[!.]*/sample.png"):
         digest = path.with_name("image.sum")
         digest.write_text(path.read_bytes().hex())
         found[str(path.parent.relative_to(results))] = digest

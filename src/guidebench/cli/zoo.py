@@ -100,7 +100,7 @@ def load(job: Job) -> Models:
     for network in (model, pixels):
         network.load(device(job.config["device"]))
     return Models(
-        Setup(model, job.build("sampler"), job.build("loss"), job.build("gradient"), job.config["cfg_scale"]),
+        Setup(model, job.build("sampler"), cfg_scale=job.config["cfg_scale"]),
         {"guide": job.build("networks.guide_clip"), "score": job.build("score_clip")},
         {
             name: Readers(
@@ -114,7 +114,7 @@ def load(job: Job) -> Models:
         SmallClassifier("embedded/features"),
         {"guide": job.build("networks.guide_aesthetic"), "score": job.build("score_aesthetic")},
         PixelSpace(
-            Setup(pixels, _PIXELS, job.build("loss"), job.build("gradient"), 1.0),
+            Setup(pixels, _PIXELS),
             NoisyClassifier("embedded/pixels_noisy_classifier"),
             ("animals", "birds"),
         ),

@@ -24,7 +24,7 @@ class SceneBench(PromptSet):
     """
 
     paper: str = "after DrawBench, Saharia et al. 2022"
-    handles: tuple[str, ...] = ("TextToImage",)
+    gives: tuple[str, ...] = ("prompt", "category")
 
     def _file(self) -> Path:
         return Path(__file__).parent / "worlds" / "scenes" / "drawbench.csv"
@@ -34,7 +34,7 @@ class SceneJudge:
     """Reads the objects out of an image by rules, and says whether they are exactly those of the prompt."""
 
     name: str = "scenes parser, version 1"  # raise the version when the rules change
-    networks: tuple[str, ...] = ()
+    readers: tuple[()] = ()
 
     def judge(self, image: np.ndarray, prompt: str) -> bool:
         """Whether the image shows what the prompt names (counts, colours, sizes, relations) and nothing else.

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from guidebench.diffusion.random import AUGMENTATION, RandomStreams
 from guidebench.losses.base import Loss, Objective
 from guidebench.losses.cutouts import Crops
 from guidebench.models.readers.aesthetic import AestheticHead
+from guidebench.models.readers.base import Reader
 from guidebench.problems import Problem
 
 
@@ -34,7 +34,6 @@ class Aesthetic(Loss):
     """
 
     paper: str = "DOODL, Sec. 5.3"
-    handles: tuple[str, ...] = ("TextToImage", "ClassConditional", "Restoration")
 
     def __init__(
         self,
@@ -48,14 +47,8 @@ class Aesthetic(Loss):
         self.head, self.target, self.scale = head, target, scale
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return self.head.networks
-
-    def fingerprint(self) -> str:
-        return self.head.fingerprint()
-
-    def load(self, device: torch.device) -> None:
-        self.head.load(device)
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.head.clip, self.head)
 
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
         generators = streams.generators(AUGMENTATION)

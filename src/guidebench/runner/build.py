@@ -173,13 +173,13 @@ class Job:
     def generation_config(self, fingerprints: dict[str, str]) -> dict[str, Any]:
         """What samples of this job depend on beside their problems: plain containers.
 
-        A method that uses no loss or no gradient does not depend on their settings.
+        They depend on the model and on what the method declares that it `uses`.
 
         Args:
             fingerprints: identity of each network's weights.
         """
-        method = component_class(self.config["method"]["_target_"], "method")
-        unused = {key for key in ("loss", "gradient") if not getattr(method, f"needs_{key}")}
+        method: Any = component_class(self.config["method"]["_target_"], "method")
+        unused = {"sampler", "loss", "gradient"} - set(method.uses)
         kept = {key: _without_execution_only(self.config[key]) for key in _GENERATION if key not in unused}
         weights = {key: value for key, value in fingerprints.items() if key not in unused}
         return kept | {"weights": weights, "revision": _REVISION}

@@ -14,12 +14,12 @@ import torch
 import guidebench
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
-from guidebench.pixels import to_uint8
 from guidebench.problems import Problem
 from guidebench.runner.build import Job, digest
 from guidebench.runner.compat import check_compatibility
 from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.store import Record, Store
+from guidebench.samples import LATENTS, Part
 
 OnSamples = Callable[[Sequence[Record]], None]
 """Told of a batch's records when they are stored."""
@@ -74,9 +74,13 @@ class Experiment:
         return {problem: record for problem, record in read if record is not None}
 
     def missing(self) -> list[Batch]:
-        """Batches of which the store lacks a sample; they are generated whole."""
-        stored = self.stored()
-        return [batch for batch in self.batches if not stored.keys() >= set(batch.problems)]
+        """Batches of which the store lacks a sample, or latents that are asked for; they are generated whole."""
+        whole = {problem for problem, record in self.stored().items() if self._suffices(record)}
+        return [batch for batch in self.batches if not whole >= set(batch.problems)]
+
+    def _suffices(self, record: Record) -> bool:
+        """Whether a stored sample has all that the job asks for."""
+        return record.status == "failed" or LATENTS in record.parts or not self.job.config["save_latents"]
 
     def run(self, missing: Sequence[Batch], on_samples: OnSamples, wait: bool) -> list[Batch]:
         """Generate missing batches.
@@ -103,7 +107,7 @@ class Experiment:
     def _completed(self, batch: Batch) -> list[Record]:
         """The batch's records, made now unless another process has stored them all since we looked."""
         records = [self.store.read(self.config_hash, p) for p in batch.problems]
-        whole = [record for record in records if record is not None]
+        whole = [record for record in records if record is not None and self._suffices(record)]
         if len(whole) == len(batch.problems):
             return whole
         for problem in batch.problems:
@@ -111,7 +115,7 @@ class Experiment:
         return self._generate(batch)
 
     def _generate(self, batch: Batch) -> list[Record]:
-        """Generate a batch whole and store it; samples that are stored already stay as they are."""
+        """Generate a batch whole and store it; samples that are stored and suffice stay as they are."""
         setup = self.setup()
         device = setup.model.device
         reset_peak(device)
@@ -139,6 +143,7 @@ class Experiment:
         failure = generation.failures.get(row)
         return Record(
             problem=problem.record(),
+            config_hash=self.config_hash,
             status="failed" if failure else "ok",
             failure=str(failure or ""),
             nfe_fwd=generation.cost.nfe_fwd,
@@ -152,12 +157,15 @@ class Experiment:
         )
 
     def _write(self, generation: Generation, row: int, problem: Problem, record: Record) -> None:
-        sample = latents = None
-        if record.status == "ok":
-            made = generation.samples[row]
-            sample = to_uint8(made[None])[0] if self.model.kind == "image" else made.float().cpu().numpy()
-            latents = generation.latents[row].cpu().numpy() if self.job.config["save_latents"] else None
-        self.store.write(self.config_hash, self.generation_config, problem, record, sample, latents)
+        parts = {name: Part(part.kind, part.values[row]) for name, part in self._kept(generation).items()}
+        self.store.write(
+            self.config_hash, self.generation_config, problem, record, parts if record.status == "ok" else {}
+        )
+
+    def _kept(self, generation: Generation) -> dict[str, Part]:
+        """The parts that are stored: latents only where `save_latents` asks for them."""
+        keep_latents = self.job.config["save_latents"]
+        return {name: part for name, part in generation.parts.items() if name != LATENTS or keep_latents}
 
     def setup(self, load: bool = True) -> Setup:
         """The method's collaborators; with `load`, the model is read and on its device."""
@@ -166,15 +174,12 @@ class Experiment:
             _make_deterministic(where)
             self.model.load(where)
             self.model.check_prompts([getattr(problem, "prompt", "") for problem in self.problems])
-            if self.method.needs_loss:
+            if "loss" in self.method.uses:
                 self.loss.load(where)
-        return Setup(
-            self.model,
-            self.job.build("sampler"),
-            self.loss,
-            self.job.build("gradient"),
-            self.job.config["cfg_scale"],
-        )
+        used: dict[str, Any] = {
+            use: self.loss if use == "loss" else self.job.build(use) for use in self.method.uses
+        }
+        return Setup(self.model, cfg_scale=self.job.config["cfg_scale"], **used)
 
     def cost(self) -> Cost:
         """Network rows per sample that the method declares."""

@@ -3,8 +3,8 @@
 Layout below `<results>/runs`:
 
     samples/<config hash>/config.json                      the generation config whose hash names the folder
-    samples/<config hash>/<case>_s<seed>_<problem hash>/   one sample: record.json, image.png or sample.npy,
-                                                           latents.safetensors
+    samples/<config hash>/<case>_s<seed>_<problem hash>/   one sample: record.json, and a file for each of its parts,
+                                                           such as sample.png and latents.safetensors
     metrics/<metric hash>/<batch hash>.json                values of one metric on one batch of samples
     metrics/<features hash>/<batch hash>.safetensors       features of one batch of samples, or of a reference set
     locks/<config hash>/<batch>.lock                       held by the process that works on a batch
@@ -15,13 +15,15 @@ Locks are the operating system's: they end with their process, however it ends.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
+import logging
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,15 +32,19 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from PIL import Image
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save, save_file
+from safetensors.numpy import save
 
 from guidebench.errors import StoreError
 from guidebench.problems import Problem
 from guidebench.runner.build import digest
+from guidebench.samples import KINDS, Part, SampleKind
 
 FloatArray = NDArray[np.float64]
+FORMAT = 2
+"""Number of the format of sealed files; another is refused in words."""
+
+_log = logging.getLogger(__name__)
 _CASE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
 
 
@@ -48,6 +54,7 @@ class Record:
 
     Args:
         problem: the problem's record.
+        config_hash: of the generation config.
         status: "ok" or "failed".
         failure: why it failed (step and tensor), or "".
         nfe_fwd: network rows evaluated forwards, for this sample.
@@ -56,10 +63,12 @@ class Record:
         peak_memory_mb: peak of the device (CUDA) or of the process (CPU) while the batch ran.
         history: curves by name.
         environment: versions and device that made it.
+        parts: the kind of each part by name.
         files: sha256 of each file of the sample.
     """
 
     problem: dict[str, Any]
+    config_hash: str
     status: str
     failure: str
     nfe_fwd: int
@@ -68,12 +77,12 @@ class Record:
     peak_memory_mb: float
     history: dict[str, list[float]]
     environment: dict[str, str]
+    parts: dict[str, SampleKind] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def sample_file(self) -> str:
-        """Name of the file that holds the sample."""
-        return "sample.npy" if "sample.npy" in self.files else "image.png"
+    def file(self, part: str) -> str:
+        """Name of the file that holds a part."""
+        return part + KINDS[self.parts[part]].suffix
 
 
 class Store:
@@ -102,17 +111,27 @@ class Store:
         return self.root / "samples" / config_hash / f"{problem.case_id}_s{problem.seed}_{identity}"
 
     def read(self, config_hash: str, problem: Problem) -> Record | None:
-        """The sample's record, or None where there is none or it fails its checksum. Changes nothing."""
+        """The sample's record, or None where there is none or it is damaged, which is told once. Changes nothing.
+
+        Raises:
+            StoreError: another version wrote it in another format, or it may not be read.
+        """
         folder = self.sample_dir(config_hash, problem)
+        if not os.path.lexists(folder):
+            return None
         try:
-            sealed = json.loads((folder / "record.json").read_bytes())
-            record = Record(**sealed["record"])
-            if sealed["sha256"] != _sha256(_canonical(sealed["record"])):
-                return None
+            record = Record(**_unsealed(folder / "record.json"))
+            if (record.config_hash, record.problem) != (config_hash, _plain(problem.record())):
+                raise _DamageError("it belongs to another problem or configuration")
             for name, checksum in record.files.items():
                 if _sha256((folder / name).read_bytes()) != checksum:
-                    return None
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
+                    raise _DamageError(f"{name} fails its checksum")
+        except PermissionError as error:
+            raise StoreError(
+                f"{error.filename}: may not be read; ask its owner, or set paths.results"
+            ) from error
+        except (_DamageError, OSError, TypeError, KeyError) as error:
+            _tell_once(f"{folder}: the sample is damaged ({error}) and will be made again")
             return None
         return record
 
@@ -130,44 +149,51 @@ class Store:
         config: dict[str, Any],
         problem: Problem,
         record: Record,
-        sample: np.ndarray | None,
-        latents: np.ndarray | None = None,
+        parts: Mapping[str, Part],
     ) -> None:
-        """Store one sample; a sample that another process stored meanwhile stays as it is.
+        """Store one sample; one that is there already stays, unless it lacks a part that this one has.
 
         Args:
             config_hash: names the generation config.
             config: the generation config.
             problem: the problem.
-            record: its record; `files` is filled in here.
-            sample: an image, (H, W, 3) uint8; any other array as it is; None for a failed sample.
-            latents: model-space sample, or None.
+            record: its record; `parts` and `files` are filled in here.
+            parts: what the sample is made of, one value each; none for a failed sample.
         """
         folder = self.sample_dir(config_hash, problem)
         draft = folder.parent / f".draft-{uuid.uuid4().hex}"
         draft.mkdir(parents=True)
         try:
-            if sample is not None:
-                _save(sample, draft)
-            if latents is not None:
-                save_file({"latents": np.ascontiguousarray(latents)}, draft / "latents.safetensors")
+            record.parts = {name: part.kind for name, part in parts.items()}
+            for name, part in parts.items():
+                KINDS[part.kind].save(part.values, draft / record.file(name))
             record.files = {p.name: _sha256(p.read_bytes()) for p in sorted(draft.iterdir())}
-            content = dataclasses.asdict(record)
-            sealed = {"record": content, "sha256": _sha256(_canonical(content))}
-            (draft / "record.json").write_text(json.dumps(sealed, indent=1, sort_keys=True) + "\n")
+            (draft / "record.json").write_text(_sealed(dataclasses.asdict(record)))
             for path in draft.iterdir():
                 _sync(path)
             if not (folder.parent / "config.json").exists():
                 write_atomically(
                     folder.parent / "config.json", json.dumps(config, indent=1, sort_keys=True) + "\n"
                 )
-            os.rename(draft, folder)
+            self._put(draft, folder, self.read(config_hash, problem), record)
             _sync(folder.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+    def _put(self, draft: Path, folder: Path, there: Record | None, record: Record) -> None:
+        """Rename a draft into its place, if the sample there, another process's perhaps, has not all of its parts."""
+        if there is not None and there.parts.keys() >= record.parts.keys():
+            return
+        aside = folder.parent / f".aside-{uuid.uuid4().hex}"
+        if there is not None:
+            os.rename(folder, aside)
+        try:
+            os.rename(draft, folder)
         except OSError:
             if not (folder / "record.json").exists():
                 raise
         finally:
-            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(aside, ignore_errors=True)
 
     # -- metrics ---------------------------------------------------------------------------------------------------
 
@@ -175,34 +201,45 @@ class Store:
         """Values of a metric on a batch of samples, or None where they are missing or damaged."""
         path = self.root / "metrics" / metric_hash / f"{batch_hash}.json"
         try:
-            sealed = json.loads(path.read_bytes())
-            if sealed["sha256"] == _sha256(_canonical(sealed["values"])):
-                return sealed["values"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            pass
-        return None
+            measured = _unsealed(path)
+            if measured["of"] != [metric_hash, batch_hash]:
+                raise _DamageError("it belongs to another metric or batch")
+            values: list[float] = measured["values"]
+        except FileNotFoundError:
+            return None
+        except (_DamageError, KeyError, TypeError, OSError) as error:
+            _tell_once(f"{path}: damaged ({error}); it is measured again")
+            return None
+        return values
 
     def write_metric(self, metric_hash: str, batch_hash: str, values: list[float]) -> None:
         """Store values of a metric, in the batch's order."""
-        sealed = {"values": values, "sha256": _sha256(_canonical(values))}
-        write_atomically(
-            self.root / "metrics" / metric_hash / f"{batch_hash}.json", json.dumps(sealed) + "\n"
-        )
+        measured = {"of": [metric_hash, batch_hash], "values": values}
+        write_atomically(self.root / "metrics" / metric_hash / f"{batch_hash}.json", _sealed(measured))
 
     def read_features(self, features_hash: str, batch_hash: str) -> FloatArray | None:
         """Features of a batch, (b, d), or None where they are missing or damaged."""
         path = self.root / "metrics" / features_hash / f"{batch_hash}.safetensors"
         try:
             with safe_open(path, framework="numpy") as file:
-                features, checksum = file.get_tensor("features"), file.metadata()["sha256"]
-        except (OSError, SafetensorError, KeyError, TypeError):
+                features, of = file.get_tensor("features"), file.metadata() or {}
+        except FileNotFoundError:
             return None
-        return features.astype(np.float64) if _sha256(features.tobytes()) == checksum else None
+        except (OSError, SafetensorError) as error:
+            _tell_once(f"{path}: damaged ({error}); it is measured again")
+            return None
+        checksum = _features_checksum(features_hash, batch_hash, features)
+        if of.get("sha256") != checksum:
+            _tell_once(f"{path}: fails its checksum; it is measured again")
+            return None
+        return features.astype(np.float64)
 
     def write_features(self, features_hash: str, batch_hash: str, features: np.ndarray) -> None:
         """Store features (b, d), float32, in the batch's order."""
         content = np.ascontiguousarray(features, np.float32)
-        sealed = save({"features": content}, {"sha256": _sha256(content.tobytes())})
+        sealed = save(
+            {"features": content}, {"sha256": _features_checksum(features_hash, batch_hash, content)}
+        )
         write_atomically(self.root / "metrics" / features_hash / f"{batch_hash}.safetensors", sealed)
 
     # -- sharing the work ------------------------------------------------------------------------------------------
@@ -246,11 +283,50 @@ def write_atomically(path: Path, content: str | bytes) -> None:
     os.replace(draft, path)
 
 
-def _save(sample: np.ndarray, folder: Path) -> None:
-    if sample.dtype == np.uint8:
-        Image.fromarray(sample).save(folder / "image.png")
-    else:
-        np.save(folder / "sample.npy", sample, allow_pickle=False)
+class _DamageError(Exception):
+    """What is wrong with a file of the store."""
+
+
+def _sealed(content: dict[str, Any]) -> str:
+    """JSON of a content with the format's number and a checksum."""
+    sealed = {"format": FORMAT, "content": content, "sha256": _sha256(_canonical(content))}
+    return json.dumps(sealed, indent=1, sort_keys=True) + "\n"
+
+
+def _unsealed(path: Path) -> dict[str, Any]:
+    """What `_sealed` wrote.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StoreError: it is in another format.
+    """
+    try:
+        sealed = json.loads(path.read_bytes())
+        content, checksum, written = sealed["content"], sealed["sha256"], sealed["format"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise _DamageError(f"{path.name} is no sealed record") from error
+    if written != FORMAT:
+        raise StoreError(
+            f"{path}: written in format {written!r}, and this version reads {FORMAT}; set paths.results to another "
+            "folder, or use the version that wrote it"
+        )
+    if not isinstance(content, dict) or checksum != _sha256(_canonical(content)):
+        raise _DamageError(f"{path.name} fails its checksum")
+    return content
+
+
+def _plain(content: Any) -> Any:
+    """Content as JSON gives it back: tuples as lists."""
+    return json.loads(_canonical(content))
+
+
+@functools.lru_cache(maxsize=4096)
+def _tell_once(message: str) -> None:
+    _log.warning("%s", message)
+
+
+def _features_checksum(features_hash: str, batch_hash: str, features: np.ndarray) -> str:
+    return _sha256(f"{features_hash} {batch_hash} {features.shape} ".encode() + features.tobytes())
 
 
 def _sync(path: Path) -> None:

@@ -45,10 +45,11 @@ def setup(mixture, target) -> Setup:
 COMBINATIONS = [
     (method, gradient, sampler)
     for method in METHODS
-    for gradient in (GRADIENTS if method.needs_gradient else GRADIENTS[:1])
+    for gradient in (GRADIENTS if ("gradient" in method.uses) else GRADIENTS[:1])
     for sampler in SAMPLERS
     if not (
-        method.needs_gradient and (sampler.is_stochastic or gradient.needs_reversible > sampler.is_reversible)
+        ("gradient" in method.uses)
+        and (sampler.is_stochastic or gradient.needs_reversible > sampler.is_reversible)
     )
 ]
 

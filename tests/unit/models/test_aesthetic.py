@@ -49,7 +49,7 @@ def test_the_score_is_linear_in_the_unit_embedding(head: AestheticHead, clip: CL
     torch.testing.assert_close(head.score(images), expected)
     metric = AestheticScore(head)
     torch.testing.assert_close(metric.evaluate(images, PROBLEMS), expected)
-    assert set(metric.networks) == set(head.networks) and clip.network_id in head.networks
+    assert metric.readers == (clip, head)
 
 
 def test_the_loss_is_the_distance_of_the_clipped_score(

@@ -54,8 +54,7 @@ class DOODL(Method):
     """
 
     paper = "DOODL, Algorithm 1"
-    handles = ("TextToImage", "ClassConditional", "Restoration")
-    needs_gradient = True
+    uses = ("sampler", "loss", "gradient")
 
     def __init__(
         self,
@@ -105,8 +104,8 @@ class DOODL(Method):
             finite("x_T", torch.stack(members, dim=1), step)
         with torch.no_grad():
             x0 = chain.output(sample(chain, guided, members, cond=cond))
-        samples = decoded(setup.model, x0, finite, self.n_opt)
-        return Generation(samples, x0, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
+        parts = decoded(setup.model, x0, finite, self.n_opt)
+        return Generation(parts, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
 
     def update(
         self, members: State, velocity: State, grads: State, noise: Tensor, radius: Sequence[Tensor]

@@ -31,7 +31,6 @@ class ClassifierGuidance(Guidance):
     """
 
     paper = "Dhariwal & Nichol 2021, Algorithm 2"
-    handles = ("ClassConditional",)
     backpropagates = False
 
     def __init__(self, scale: float = 1.0) -> None:

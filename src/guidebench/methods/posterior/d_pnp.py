@@ -44,7 +44,6 @@ class DPnP(Method):
     """
 
     paper = "Graikos et al. 2022, Sec. 4.2"
-    handles = ("TextToImage", "ClassConditional", "Restoration", "MotionControl")
 
     def __init__(
         self,
@@ -87,8 +86,8 @@ class DPnP(Method):
         with torch.no_grad():
             state = sample(tail, guided, tail.init(x.detach()), cond=cond, noises=setup.noises(tail, streams))
         x0 = tail.output(state)
-        samples = decoded(setup.model, x0, finite, self.n_opt)
-        return Generation(samples, x0, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
+        parts = decoded(setup.model, x0, finite, self.n_opt)
+        return Generation(parts, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
 
     def _time(self, schedule: NoiseSchedule, i: int) -> float:
         left = (self.n_opt - i) / self.n_opt

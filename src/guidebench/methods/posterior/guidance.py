@@ -34,7 +34,6 @@ class Guidance(Method):
         backpropagates: whether `guide` calls `Stage.pull_back`, at most once.
     """
 
-    handles: ClassVar[tuple[str, ...]] = ("TextToImage", "ClassConditional", "Restoration", "MotionControl")
     backpropagates: ClassVar[bool] = True
     scale: float
 
@@ -127,8 +126,8 @@ class Guidance(Method):
                 finite=finite,
             )
         x0 = chain.output(state)
-        samples = decoded(setup.model, x0, finite, chain.n_stages)
-        return Generation(samples, x0, guided.cost, history, finite.failures)
+        parts = decoded(setup.model, x0, finite, chain.n_stages)
+        return Generation(parts, guided.cost, history, finite.failures)
 
     def cost(self, setup: Setup) -> Cost:
         if self.scale == 0:

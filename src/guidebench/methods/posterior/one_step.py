@@ -40,7 +40,6 @@ class OneStep(Method):
     """
 
     paper = "DOODL, Sec. 5.1 (baseline)"
-    handles = ("TextToImage", "ClassConditional", "Restoration")
 
     def __init__(
         self,
@@ -77,8 +76,8 @@ class OneStep(Method):
             )
         x0 = chain.output(state)
         history = {"loss": torch.stack(losses, dim=1)}
-        samples = decoded(setup.model, x0, finite, chain.n_stages)
-        return Generation(samples, x0, guided.cost, history, finite.failures)
+        parts = decoded(setup.model, x0, finite, chain.n_stages)
+        return Generation(parts, guided.cost, history, finite.failures)
 
     def _guide(
         self, setup: Setup, guided: Guided, objective: Objective, x_t: Tensor, t: float, cond: Tensor

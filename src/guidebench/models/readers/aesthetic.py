@@ -8,10 +8,11 @@ from torch import Tensor, nn
 
 from guidebench.errors import WeightsError
 from guidebench.models.checkpoints import Checkpoint
+from guidebench.models.readers.base import Reader
 from guidebench.models.readers.clip import CLIP
 
 
-class AestheticHead:
+class AestheticHead(Reader):
     """score(x) = w . f(x) + b, about 1 to 10, with f(x) CLIP's embedding of unit length; loaded at the first call.
 
     Args:
@@ -19,7 +20,7 @@ class AestheticHead:
         source: directory, file or address of the head, see `Checkpoint`.
         architecture: `in_features`, the dimension of the embeddings; null where `source` is a directory, whose
             `config.json` says it, and which CLIP (by its directory) the head belongs to.
-        sha256: of a downloaded file; null trusts the address.
+        sha256: of the file, see `Checkpoint`.
         random_weights: a head with random weights (seed 0).
 
     Cost: one forward of CLIP's image tower per image.
@@ -43,22 +44,16 @@ class AestheticHead:
         self._layer: nn.Module | None = None
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """Identifiers of CLIP and head."""
+    def network_id(self) -> str:
         name = self._checkpoint.source.rsplit("/", 1)[-1]
         random = " (random weights)" if self._checkpoint.random_weights else ""
-        return self.clip.network_id, f"aesthetic:{name}{random}"
+        return f"aesthetic:{name}{random}"
 
     def fingerprint(self) -> str:
-        """Identifies the weights of CLIP and head."""
-        return f"{self.clip.fingerprint()} {self._checkpoint.fingerprint()}"
+        return self._checkpoint.fingerprint()
 
     def load(self, device: torch.device | str) -> None:
-        """Read CLIP and head now, and see that they fit.
-
-        Raises:
-            WeightsError: weights are missing, damaged, or belong to another CLIP.
-        """
+        """Read CLIP and head now, and see that they fit."""
         self.score(torch.zeros(1, 3, self.clip.image_size, self.clip.image_size, device=device))
 
     def score(self, images: Tensor) -> Tensor:
@@ -73,7 +68,7 @@ class AestheticHead:
         expected = self._layer.in_features
         if embeddings.shape[1] != expected:
             raise WeightsError(
-                f"{self.networks[1]} reads embeddings of dimension {expected}, {self.clip.network_id} gives "
+                f"{self.network_id} reads embeddings of dimension {expected}, {self.clip.network_id} gives "
                 f"{embeddings.shape[1]}; a head belongs to one CLIP"
             )
         score: Tensor = self._layer.to(images.device)(embeddings.float())

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -11,10 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from guidebench.errors import ConfigError, WeightsError
+from guidebench.models import torchvision_weights
 from guidebench.models.checkpoints import Checkpoint
 from guidebench.models.networks.small_classifiers import SmallResNet, SmallVGG
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.features import FeatureNetwork
 from guidebench.models.weights import digest, resolve
-from guidebench.problems import Labelled
+from guidebench.problems import Problem, field
 
 _ARCHITECTURES: dict[str, type[SmallResNet] | type[SmallVGG]] = {"resnet": SmallResNet, "vgg": SmallVGG}
 
@@ -31,8 +34,8 @@ class Network(NamedTuple):
     std: tuple[float, ...]
 
 
-class Classifier(ABC):
-    """A frozen classifier; loaded at the first call, and shared by all adapters with equal settings.
+class Classifier(Reader):
+    """A frozen classifier.
 
     Images of another size than the network's are resized (shorter side, antialiased bilinear) and cropped at the
     centre.
@@ -40,18 +43,12 @@ class Classifier(ABC):
     Cost: one forward of the network per image.
     """
 
-    @property
-    @abstractmethod
-    def network_id(self) -> str:
-        """Names the weights; equal ids mean the same network."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Identifies the contents of the weights; follows local files."""
-
     @abstractmethod
     def _load(self) -> Network:
         """The network on some device, frozen and in evaluation mode; the same one at every call."""
+
+    def load(self, device: torch.device | str) -> None:
+        self._load().module.to(device)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -83,21 +80,22 @@ class Classifier(ABC):
             )
         return self.logits(images).log_softmax(dim=1)
 
-    def labels(self, problems: Sequence[Labelled], device: torch.device | str = "cpu") -> Tensor:
+    def labels(self, problems: Sequence[Problem], device: torch.device | str = "cpu") -> Tensor:
         """Indices of the problems' classes among the logits, (b,).
 
         Raises:
             ConfigError: the dataset and the classifier do not number their classes alike.
         """
         classes = self.classes
-        for problem in problems:
-            found = classes[problem.label] if 0 <= problem.label < len(classes) else "none"
-            if found != problem.name:
+        labels = field(problems, "label", self.network_id)
+        for label, name in zip(labels, field(problems, "name", self.network_id), strict=True):
+            found = classes[label] if 0 <= label < len(classes) else "none"
+            if found != name:
                 raise ConfigError(
-                    f"{self.network_id}: class {problem.label} is {found!r}, and the dataset's is {problem.name!r}; "
-                    "choose a classifier of the dataset's classes"
+                    f"{self.network_id}: class {label} is {found!r}, and the dataset's is {name!r}; choose a "
+                    "classifier of the dataset's classes"
                 )
-        return torch.tensor([problem.label for problem in problems], device=device)
+        return torch.tensor(labels, device=device)
 
     def _prepared(self, images: Tensor) -> Tensor:
         network = self._load()
@@ -114,7 +112,7 @@ class Classifier(ABC):
 
 
 @dataclass(frozen=True)
-class SmallClassifier(Classifier):
+class SmallClassifier(Classifier, FeatureNetwork):
     """A classifier of the embedded suite; its layers also serve as features.
 
     Args:
@@ -170,7 +168,9 @@ class TorchvisionClassifier(Classifier):
         return name + (" (random weights)" if self.random_weights else "")
 
     def fingerprint(self) -> str:
-        return self.network_id
+        if self.random_weights:
+            return self.network_id
+        return torchvision_weights.checkpoint(self.architecture, self.pretrained).fingerprint()
 
     def _load(self) -> Network:
         return _load_torchvision(self)
@@ -199,26 +199,22 @@ def _load_small(classifier: SmallClassifier) -> Network:
 def _load_torchvision(classifier: TorchvisionClassifier) -> Network:
     from torchvision import models
 
-    try:
-        weights = models.get_model_weights(classifier.architecture)[classifier.pretrained]
-    except (ValueError, KeyError) as error:
-        raise WeightsError(
-            f"torchvision knows no weights {classifier.pretrained!r} for {classifier.architecture!r}; "
-            "`torchvision.models.list_models()` and `get_model_weights(name)` list them."
-        ) from error
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(
-            int.from_bytes(hashlib.sha256(classifier.network_id.encode()).digest()[:4], "little")
-        )
-        try:
-            module = models.get_model(
-                classifier.architecture, weights=None if classifier.random_weights else weights
+    weights = torchvision_weights.published(classifier.architecture, classifier.pretrained)
+    architecture = functools.partial(models.get_model, classifier.architecture, weights=None)
+    if classifier.random_weights:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(
+                int.from_bytes(hashlib.sha256(classifier.network_id.encode()).digest()[:4], "little")
             )
-        except (OSError, RuntimeError) as error:
-            raise WeightsError(f"{classifier.network_id} could not be loaded: {error}") from error
+            module = architecture().eval().requires_grad_(False)
+    else:
+        checkpoint = torchvision_weights.checkpoint(classifier.architecture, classifier.pretrained)
+        module = checkpoint.build(architecture, torch.float32)
+        if hasattr(module, "transform_input"):  # Inception's and GoogLeNet's weights expect other statistics
+            module.transform_input = True  # type: ignore[assignment]
     preset = weights.transforms()
     return Network(
-        module.eval().requires_grad_(False),
+        module,
         tuple(weights.meta["categories"]),
         False,
         preset.resize_size[0],

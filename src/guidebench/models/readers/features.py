@@ -1,8 +1,9 @@
 """Networks whose features describe an image, for FID and KID."""
 
 import functools
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -10,24 +11,19 @@ from torch.nn.functional import interpolate
 
 from guidebench.models.checkpoints import Checkpoint
 from guidebench.models.networks.fid_inception import FIDInception
+from guidebench.models.readers.base import Reader
 
 
-class FeatureNetwork(Protocol):
-    """A network that maps an image to a vector; `models.classifiers.SmallClassifier` is one."""
+class FeatureNetwork(Reader):
+    """A network that maps an image to a vector."""
 
-    @property
-    def network_id(self) -> str:
-        """Names the weights."""
-
-    def fingerprint(self) -> str:
-        """Identifies the contents of the weights."""
-
+    @abstractmethod
     def pooled(self, images: Tensor) -> Tensor:
         """Features (b, d) of images (b, 3, H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True)
-class InceptionV3:
+class InceptionV3(FeatureNetwork):
     """The Inception-v3 of FID: 2048 features before the classifier.
 
     Images are resized to 299 x 299 (bilinear, without antialiasing).
@@ -47,7 +43,7 @@ class InceptionV3:
     """
 
     source: str = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-    sha256: str | None = "6726825d"
+    sha256: str | None = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
     random_weights: bool = False
 
     paper: ClassVar[str] = "Heusel et al. 2017"
@@ -58,12 +54,13 @@ class InceptionV3:
 
     @property
     def network_id(self) -> str:
-        """Names the weights."""
         return "inception_v3:fid 2015-12-05" + (" (random weights)" if self.random_weights else "")
 
     def fingerprint(self) -> str:
-        """Identifies the contents of the weights; downloads nothing."""
         return self._checkpoint.fingerprint()
+
+    def load(self, device: torch.device | str) -> None:
+        _load(self).to(device)
 
     def pooled(self, images: Tensor) -> Tensor:
         """Features (b, 2048) of images (b, 3, H, W) in [0, 1]; differentiable.

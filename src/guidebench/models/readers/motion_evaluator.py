@@ -12,6 +12,7 @@ from torch import Tensor
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models.checkpoints import Checkpoint
 from guidebench.models.networks.text_motion_match import TextMotionMatch
+from guidebench.models.readers.base import Reader
 from guidebench.models.weights import digest, resolve
 from guidebench.motion.representation import FEATURES, read_statistics
 
@@ -26,7 +27,7 @@ _WORD = 300
 _NOT_WEIGHTS = ("opt_", "epoch", "iter")
 
 
-class MotionEvaluator:
+class MotionEvaluator(Reader):
     """The evaluator of HumanML3D: Euclidean distance between the embeddings of a text and of a motion.
 
     Args:
@@ -66,6 +67,9 @@ class MotionEvaluator:
             return f"{self._checkpoint.fingerprint()} {words}"
         files = [digest(self._path(name)) for name in ("vectors", "statistics")]
         return " ".join([self._checkpoint.fingerprint(), *files, words])
+
+    def load(self, device: torch.device | str) -> None:
+        self._network.to(device)
 
     @torch.no_grad()
     def distances(self, motions: Tensor, prompts: Sequence[str]) -> Tensor:

@@ -1,36 +1,41 @@
 """Distances between two images in the layers of a network, for LPIPS."""
 
 import functools
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from guidebench.errors import ConfigError
+from guidebench.models import torchvision_weights
+from guidebench.models.readers.base import Reader
 from guidebench.models.readers.classifiers import SmallClassifier
 
+_BACKBONES = {
+    "alex": ("alexnet", "IMAGENET1K_V1"),
+    "vgg": ("vgg16", "IMAGENET1K_V1"),
+    "squeeze": ("squeezenet1_1", "IMAGENET1K_V1"),
+}
 
-class PerceptualDistance(Protocol):
-    """A distance between images that one network sees."""
 
-    @property
-    def network_id(self) -> str:
-        """Names the weights."""
+class PerceptualDistance(Reader):
+    """A distance between images that one network sees.
 
-    @property
-    def weighing(self) -> str:
-        """How the layers are weighed, in words."""
+    Subclasses declare:
+        weighing: how the layers are weighed, in words.
+    """
 
-    def fingerprint(self) -> str:
-        """Identifies the contents of the weights."""
+    weighing: ClassVar[str]
 
+    @abstractmethod
     def __call__(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances (b,) of images (b, 3, H, W) in [0, 1]; differentiable."""
 
 
 @dataclass(frozen=True)
-class LayerDistance:
+class LayerDistance(PerceptualDistance):
     """d(x, y) = sum over layers of the mean over positions of |f(x) / |f(x)| - f(y) / |f(y)||^2.
 
     The formula of LPIPS without trained weights of the channels, which exist for the published networks only.
@@ -49,12 +54,13 @@ class LayerDistance:
 
     @property
     def network_id(self) -> str:
-        """Names the weights."""
         return self.network.network_id
 
     def fingerprint(self) -> str:
-        """Identifies the contents of the weights."""
         return self.network.fingerprint()
+
+    def load(self, device: torch.device | str) -> None:
+        self.network.load(device)
 
     def __call__(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances (b,)."""
@@ -63,7 +69,7 @@ class LayerDistance:
 
 
 @dataclass(frozen=True)
-class PretrainedLPIPS:
+class PretrainedLPIPS(PerceptualDistance):
     """The published LPIPS, version 0.1, through the package `lpips`.
 
     Args:
@@ -80,12 +86,15 @@ class PretrainedLPIPS:
 
     @property
     def network_id(self) -> str:
-        """Names the weights."""
         return f"lpips:{self.net}" + (" (random weights)" if self.random_weights else "")
 
     def fingerprint(self) -> str:
-        """Identifies the contents of the weights."""
-        return self.network_id
+        if self.random_weights:
+            return self.network_id
+        return f"{self.network_id} {torchvision_weights.checkpoint(*_BACKBONES[self.net]).fingerprint()}"
+
+    def load(self, device: torch.device | str) -> None:
+        _load(self).to(device)
 
     def __call__(self, images: Tensor, others: Tensor) -> Tensor:
         """Distances (b,)."""
@@ -108,5 +117,18 @@ def _load(distance: PretrainedLPIPS) -> nn.Module:
         ) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network: nn.Module = lpips.LPIPS(net=distance.net, pnet_rand=distance.random_weights, verbose=False)
+        network: nn.Module = lpips.LPIPS(net=distance.net, pnet_rand=True, verbose=False)
+    if not distance.random_weights:
+        _load_backbone(network.net, *_BACKBONES[distance.net])  # type: ignore[arg-type]
     return network.eval().requires_grad_(False)
+
+
+def _load_backbone(backbone: nn.Module, architecture: str, pretrained: str) -> None:
+    """Torchvision's weights of the layers that a backbone of `lpips` cuts into slices: `features.3` is `slice2.3`."""
+    from torchvision import models
+
+    checkpoint = torchvision_weights.checkpoint(architecture, pretrained)
+    whole = checkpoint.build(functools.partial(models.get_model, architecture, weights=None), torch.float32)
+    features = whole.state_dict()
+    own = backbone.state_dict()
+    backbone.load_state_dict({key: features[f"features.{key.partition('.')[2]}"] for key in own})

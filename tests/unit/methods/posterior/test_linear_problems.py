@@ -152,9 +152,7 @@ def noise_picture(seed: int) -> NDArray[np.uint8]:
 
 @pytest.fixture
 def restorations() -> list[Restoration]:
-    return [
-        Restoration(f"case-{i}", i, 0, "noise", Picture(f"n{i}", partial(noise_picture, i))) for i in range(3)
-    ]
+    return [Restoration(f"case-{i}", i, Picture(f"n{i}", partial(noise_picture, i))) for i in range(3)]
 
 
 @pytest.fixture
