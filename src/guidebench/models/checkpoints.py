@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from guidebench.errors import WeightsError
+from guidebench.models import downloads
 from guidebench.models.pickles import load_inert
 from guidebench.models.weights import digest, resolve
 
@@ -23,7 +24,7 @@ class Checkpoint:
     Args:
         source: a directory with `config.json` (the module's arguments) and `model.safetensors`; or a `.safetensors`,
             `.pt` or (Lightning's) `.ckpt` file; or the https address of one, downloaded on first use into torch's hub
-            folder. Paths are absolute, or relative to the package's weights.
+            folder and verified on every use. Paths are absolute, or relative to the package's weights.
         architecture: the module's arguments; None reads the directory's `config.json`.
         sha256: of the file, in hexadecimal, or how it begins; None accepts any file, and holds a downloaded one against
             what it was at its first use.
