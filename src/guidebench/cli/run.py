@@ -12,8 +12,8 @@ from rich.console import Console
 
 from guidebench.errors import GuidebenchError
 from guidebench.runner import schema
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, expand, shipped
+from guidebench.runner.job import Job
 
 _log = logging.getLogger(__name__)
 

@@ -70,7 +70,12 @@ class SetMetric(Measure):
 
     Each sample contributes a row of features, which is stored once, under `fingerprint` alone: metrics of equal
     fingerprint share them.
+
+    Subclasses declare, as literals:
+        value_only: parameters on which `value` depends and `features` does not.
     """
+
+    value_only: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:

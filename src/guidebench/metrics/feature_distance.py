@@ -25,6 +25,7 @@ class FeatureDistance(SetMetric):
     """
 
     higher_is_better: bool = False
+    value_only = ("reference",)
 
     def __init__(self, features: FeatureNetwork, reference: ReferenceSet) -> None:
         self.network, self.reference_set = features, reference

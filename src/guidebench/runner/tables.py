@@ -14,8 +14,9 @@ from omegaconf import OmegaConf
 from guidebench.errors import ConfigError
 from guidebench.report.paper import NO_PAPER, PaperNumbers, parse_numbers
 from guidebench.report.spec import TableSpec, parse_spec
-from guidebench.runner.build import Job, check
+from guidebench.runner.components import check
 from guidebench.runner.compose import compose_config, expand, merge, parse, shipped
+from guidebench.runner.job import Job
 from guidebench.runner.suggest import suggestion
 from guidebench.studies.base import Study
 

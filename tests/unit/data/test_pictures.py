@@ -13,8 +13,8 @@ from guidebench.data.noise_pictures import NoisePictures
 from guidebench.data.pictures import ImageFolder, WorldPictures
 from guidebench.data.worlds import WORLDS
 from guidebench.errors import DataError
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config
+from guidebench.runner.job import Job
 
 
 def test_world_pictures_are_those_of_the_worlds_in_turn() -> None:
