@@ -40,7 +40,9 @@ def train(name: str, config: DictConfig) -> None:
     torch.manual_seed(config.seed)
     architecture = {str(key): value for key, value in OmegaConf.to_container(config.architecture).items()}
     network = NETWORKS[config.network](**architecture)
-    margin = MARGINS[config.margin](config.architecture.num_features, config.persons, **config.margin_arguments)
+    margin = MARGINS[config.margin](
+        config.architecture.num_features, config.persons, **config.margin_arguments
+    )
     trainee = Trainee(network, margin)
 
     def loss_of(stage: DictConfig) -> Loss:

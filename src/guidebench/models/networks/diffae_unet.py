@@ -23,7 +23,9 @@ class EncoderBlock(nn.Module):
         resample: of the features before the convolution, and of the skip connection.
     """
 
-    def __init__(self, channels: int, out_channels: int, groups: int, resample: Resample | None = None) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, groups: int, resample: Resample | None = None
+    ) -> None:
         super().__init__()
         self.resample = resample
         self.in_layers = nn.Sequential(

@@ -72,14 +72,19 @@ class IResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.prelu = nn.PReLU(channels)
         for number, (width, count) in enumerate(zip(widths, layers, strict=True), start=1):
-            blocks = [IResNetBlock(channels, width, 2), *(IResNetBlock(width, width, 1) for _ in range(count - 1))]
+            blocks = [
+                IResNetBlock(channels, width, 2),
+                *(IResNetBlock(width, width, 1) for _ in range(count - 1)),
+            ]
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
             channels = width
         self.bn2 = nn.BatchNorm2d(channels)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels * final_side(image_size) ** 2, num_features)
         self.features = nn.BatchNorm1d(num_features)
-        self.features.weight.requires_grad_(False)  # stays 1: scaling one feature would undo the margin's geometry
+        self.features.weight.requires_grad_(
+            False
+        )  # stays 1: scaling one feature would undo the margin's geometry
         initialise(self, (block.bn3 for block in self.modules() if isinstance(block, IResNetBlock)))
 
     def forward(self, x: Tensor) -> Tensor:
