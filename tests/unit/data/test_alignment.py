@@ -18,7 +18,7 @@ def mapped(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 def landmarks(seed: int = 0) -> np.ndarray:
     """68 points of an upright face whose eyes are 60 apart, a little at random."""
     rng = np.random.default_rng(seed)
-    points = rng.normal(0, 1, (68, 2)) + [150, 160]
+    points = rng.normal((150, 160), 1, (68, 2))
     points[36:42] += [-30, -20]
     points[42:48] += [30, -20]
     points[30] = [151, 165]

@@ -150,7 +150,7 @@ def test_a_directory_says_what_it_holds(tmp_path: Path) -> None:
     x = images(2, 24)
     torch.testing.assert_close(found.features(x), network.eval()(2 * x.flip(1) - 1))
     (tmp_path / "config.json").write_text(json.dumps(config | {"channels": "grb"}))
-    with pytest.raises(WeightsError, match="channels is 'grb'; set it .* to one of rgb, bgr"):
+    with pytest.raises(WeightsError, match=r"channels is 'grb'; set it .* to one of rgb, bgr"):
         TorchRecogniser(str(tmp_path)).embed(x)
 
 

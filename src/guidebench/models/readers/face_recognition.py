@@ -1,5 +1,6 @@
 """Face recognisers: embeddings of aligned faces, whose cosine says whether two pictures show one person."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -168,6 +169,17 @@ class InsightfaceRecogniser(FaceRecogniser):
             raise WeightsError(
                 f"{path} cannot be read as a recogniser in ONNX: {str(error).splitlines()[0]}"
             ) from error
+
+
+def match_threshold(impostors: Tensor, false_match_rate: float) -> float:
+    """The smallest threshold that no more than this share of impostors' similarities exceeds, strictly.
+
+    Args:
+        impostors: similarities (n,) of pictures of different persons.
+        false_match_rate: the share, such as 1e-3 of 102 x 101 pairs, which lets 10 pass.
+    """
+    allowed = math.floor(false_match_rate * len(impostors) + 1e-9)
+    return float(impostors.sort(descending=True).values[allowed])
 
 
 def _choice(checkpoint: Checkpoint, key: str, given: str | None, among: Mapping[str, Any]) -> Any:
