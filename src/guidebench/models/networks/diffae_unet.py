@@ -108,7 +108,7 @@ class SemanticEncoder(nn.Module):
 class TimeEmbedding(nn.Module):
     """The two layers of ADM's time embedding under DiffAE's key `time_embed.time_embed`."""
 
-    def __init__(self, layers: nn.Sequential) -> None:
+    def __init__(self, layers: nn.Module) -> None:
         super().__init__()
         self.time_embed = layers
 

@@ -186,7 +186,7 @@ def _choice(checkpoint: Checkpoint, key: str, given: str | None, among: Mapping[
     """What the configuration or the directory's config.json says of `key`."""
     if given is None and checkpoint.architecture is None:
         given = Checkpoint(checkpoint.source).arguments().get(key)
-    if given not in among:
+    if given is None or given not in among:
         raise WeightsError(
             f"{checkpoint.source}: {key} is {given!r}; set it in the configuration, or in the directory's config.json, "
             f"to one of {', '.join(among)}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -67,10 +68,10 @@ def recognition(models: FaceModels, n: int) -> Iterator[Row]:
     for first, second in combinations(models.judges, 2):
         a, b = wrong[first], wrong[second]
         pair = f"{first} and {second}: false matches shared, over chance"
-        yield Row(pair, jackknife(lambda rows, a=a, b=b: shared(a, b, rows), n), Bar(at_most=3))
+        yield Row(pair, jackknife(partial(shared, a, b), n), Bar(at_most=3))
         yield Row(
             f"{pair} among pairs as alike in truth",
-            jackknife(lambda rows, a=a, b=b: shared(a, b, rows, distance), n),
+            jackknife(partial(shared, a, b, distance=distance), n),
         )
 
 
