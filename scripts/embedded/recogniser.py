@@ -14,7 +14,7 @@ from embedded.data import DEVICE, to_tensor
 from embedded.margins import AdaFace, ArcFace, CosFace, ElasticFace, Margin
 from embedded.output import WEIGHTS, half
 from embedded.people import load_people
-from embedded.trainer import Loss, train_in_stages
+from embedded.stages import Loss, train_in_stages
 from guidebench.models.networks.adaface_ir import AdaFaceIR
 from guidebench.models.networks.iresnet import IResNet
 
