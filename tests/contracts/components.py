@@ -18,6 +18,7 @@ _OVERRIDE = {
     "classifier": "classifier@networks.judge_classifier={name}",
     "features": "features@networks.features={name}",
     "perceptual": "perceptual@networks.perceptual={name}",
+    "recogniser": "+recogniser@networks.recogniser={name}",
     "reference": "reference@networks.reference={name}",
     "metric": "+metric@metrics.contract={name}",
 }
