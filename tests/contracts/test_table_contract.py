@@ -9,7 +9,7 @@ import yaml
 from guidebench.errors import ConfigError
 from guidebench.report.spec import parse_spec
 from guidebench.runner import studies, sweeps
-from guidebench.runner.compose import shipped
+from guidebench.runner.folders import shipped
 
 TABLES = sweeps.table_names()
 STUDIES = [name for name in TABLES if sweeps.is_study(name)]

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 import guidebench
-from guidebench.runner.compose import shipped
+from guidebench.runner.folders import shipped
 from guidebench.runner.suggest import suggestion
 from guidebench.runner.sweeps import layouts, table_names
 

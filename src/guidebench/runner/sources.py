@@ -198,10 +198,9 @@ def _evaluated(
     with _told(composed, entry, experiment, failed, "evaluation"):
         frame = evaluate(experiment, **names)
         if made:
-            run_id = f"{experiment.config_hash}-s{'-'.join(map(str, experiment.job.seeds))}"[:120]
             logger = entry.job.build("logger")
             logger.log_job(
-                run_id, entry.name, entry.job.config, frame, composed.name, composed.root / "wandb"
+                entry.job.run_id, entry.name, entry.job.config, frame, composed.name, composed.root / "wandb"
             )
         return frame
     return evaluate(experiment, measure=False, **names)

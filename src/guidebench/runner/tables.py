@@ -15,7 +15,9 @@ from guidebench.errors import ConfigError
 from guidebench.report.paper import NO_PAPER, PaperNumbers, parse_numbers
 from guidebench.report.spec import TableSpec, parse_spec
 from guidebench.runner.components import check
-from guidebench.runner.compose import compose_config, expand, merge, parse, shipped
+from guidebench.runner.compose import compose_config, expand, merge, parse
+from guidebench.runner.folders import shipped
+from guidebench.runner.interpolation import refuse_resolvers
 from guidebench.runner.job import Job
 from guidebench.runner.suggest import suggestion
 from guidebench.studies.base import Study
@@ -307,6 +309,7 @@ def _study(file: TableFile, size: str, overrides: Sequence[str]) -> ComposedTabl
         {"source": file.content["sizes"][size]},
         OmegaConf.from_dotlist(own),
     )
+    refuse_resolvers(merged)
     config = OmegaConf.to_container(merged, resolve=True)
     assert isinstance(config, dict)
     check(config["source"], "source")
