@@ -147,6 +147,7 @@ def _seeds(value: Any) -> bool:
 _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seed": ("a whole number from 0, or a list of different ones", _seeds),
     "n_steps": ("a whole number from 1", _count),
+    "method.n_opt": ("a whole number from 0", lambda value: value == 0 or _count(value)),
     "batch_size": ("a whole number from 1", _count),
     "dataset.limit": ("a whole number from 1, or null for all", _count),
     "cfg_scale": (
@@ -154,6 +155,7 @@ _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
         lambda value: math.isfinite(value) and value >= 0,
     ),
     "memory_budget_gb": ("a number from 0, or null", lambda value: value >= 0),
+    "checkpoint_seconds": ("a number from 0", lambda value: value >= 0),
     "paths.results": ("a folder", lambda value: bool(value.strip())),
     "paths.tables": ("a folder", lambda value: bool(value.strip())),
 }
