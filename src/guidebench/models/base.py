@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -67,6 +68,8 @@ class DiffusionModel(ABC):
     def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
         """Noise prediction eps_hat(x_t, t, cond), (b, ...), float32; differentiable in x_t and cond.
 
+        Where alpha_t = 0, x_t is the noise, and the clean sample x0_hat is predicted instead (`Prediction.told`).
+
         Cost: one network row per sample.
         """
 
@@ -96,9 +99,14 @@ class Guided:
 
     def __init__(self, model: DiffusionModel, cfg_scale: float) -> None:
         self.cfg_scale = cfg_scale
-        self.null = model.condition([model.null])
+        self._model = model
         self._both = CountedModel(model.eps, rows=2)
         self._one = CountedModel(model.eps, rows=1)
+
+    @cached_property
+    def null(self) -> Tensor:
+        """No condition, (1, ...); asked for where it is used, since a model may have none."""
+        return self._model.condition([self._model.null])
 
     @staticmethod
     def rows(cfg_scale: float) -> int:
