@@ -1,4 +1,4 @@
-"""The loss and the metric of CONTRIBUTING.md are run as they stand there."""
+"""The examples of CONTRIBUTING.md are run as they stand there."""
 
 import re
 import sys
@@ -11,11 +11,20 @@ import test_loss_contract as loss_contract
 import test_metric_contract as metric_contract
 import torch
 import yaml
+from components import problems
 
+from guidebench.errors import ConfigError
 from guidebench.losses.base import Loss
+from guidebench.methods.base import Setup
+from guidebench.methods.none import Unguided
+from guidebench.methods.posterior.guidance import Guidance
+from guidebench.methods.posterior.likelihood import at_point
+from guidebench.methods.posterior.stage import Stage
+from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.runner.components import check
 from guidebench.runner.job import Job
 from guidebench.runner.tables import compose_table
+from guidebench.samplers.ddim import DDIM
 
 
 def documented(checkout: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -64,3 +73,20 @@ def test_the_table(checkout: Path, tmp_path: Path) -> None:
             (block, row) for block in ("east", "north") for row in ("n20", "dps")
         ]
     assert table.specs[""].paper.value("dps", "path_objective") == {"east": 3.1}
+
+
+def test_the_guidance(checkout: Path, monkeypatch: pytest.MonkeyPatch, tiny_model: LatentDiffusion) -> None:
+    page = (checkout / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(class MyGuidance.*?)```", page, re.DOTALL)
+    assert code
+    names = {"Guidance": Guidance, "Stage": Stage, "Tensor": torch.Tensor, "at_point": at_point}
+    exec(compile(code[1], "CONTRIBUTING.md", "exec"), names)
+    loss: Loss = documented(checkout, "loss", "brightness", monkeypatch)
+    setup, some = Setup(tiny_model, DDIM(n_steps=4), loss), problems(["prompt"])
+    objective = loss.bind(some, setup.streams(some))
+    guided = names["MyGuidance"](scale=30.0)  # type: ignore[operator]
+    plain, moved = (objective(method.generate(some, setup).samples) for method in (Unguided(), guided))
+    assert (moved < plain).all()
+    monkeypatch.setattr(Stage, "log", lambda *_: None)
+    with pytest.raises(ConfigError, match=r"MyGuidance\.guide logs no loss"):
+        guided.generate(some, setup)

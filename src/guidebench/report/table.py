@@ -108,8 +108,8 @@ def build_costs(records: pd.DataFrame, spec: TableSpec, labels: Mapping[str, str
         comparisons=(),
         notes=(
             "Means over samples that succeeded, 95 % intervals over prompts; times differ from run to run.",
-            "Forwards and backwards: network evaluations of the algorithm; beside them those that really ran, fewer where "
-            "memory allowed to keep what else is computed twice. Peak: maximum over samples.",
+            "Forwards and backwards: network evaluations of the algorithm; beside them those that really ran, fewer "
+            "where memory allowed to keep what else is computed twice. Peak: maximum over samples.",
         ),
     )
 

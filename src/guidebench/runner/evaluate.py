@@ -60,9 +60,9 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
     """One row per stored sample of the job: problem, status, metrics, costs, files, configuration.
 
     Columns: the labels; `case_id`, `seed`, `caption`; `problem.<field>` of the problem's own; `status`, `failure`; each
-    metric by its name; `nfe_fwd`, `nfe_bwd`, `spent_fwd`, `spent_bwd`, `seconds`, `peak_memory_mb`; `parts`, the file of each part by name;
-    `config` and `config_hash`. A metric of whole sets has a column of feature rows, float64 (d,), from which
-    `set_values` makes values.
+    metric by its name; `nfe_fwd`, `nfe_bwd`, `spent_fwd`, `spent_bwd`, `seconds`, `peak_memory_mb`; `parts`, the file
+    of each part by name; `config` and `config_hash`. A metric of whole sets has a column of feature rows, float64 (d,),
+    from which `set_values` makes values.
 
     Args:
         experiment: the job.

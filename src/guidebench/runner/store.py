@@ -63,7 +63,7 @@ class Record:
         peak_memory_mb: peak of the device (CUDA) or of the process (CPU) while the batch ran.
         history: curves by name.
         environment: versions and device that made it.
-        spent_fwd: network rows that really ran forwards: fewer where memory allowed to keep what else is computed twice.
+        spent_fwd: network rows that really ran forwards; fewer where memory allowed to keep some.
         spent_bwd: network rows that really ran backwards.
         artefacts: sha256 of each artefact's weights that it was made with, by the artefact's name.
         parts: the kind of each part by name.

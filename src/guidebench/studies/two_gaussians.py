@@ -70,6 +70,7 @@ class Quadrature(Guidance):
             nodes.view(-1, 1, 1).expand(-1, *stage.x_t.shape),
             stage.paper_spread,
         )
+        stage.log(estimate)
         return stage.scored(stage.pull_back(estimate.grad))
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.random import METHOD, RandomStreams
+from guidebench.errors import ConfigError
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.methods.none import Unguided
 from guidebench.methods.posterior.stage import Stage
@@ -40,7 +41,10 @@ class Guidance(Method):
 
     @abstractmethod
     def guide(self, stage: Stage) -> Tensor:
-        """The guided prediction eps', (b, ...), of one stage. Nothing here mixes rows."""
+        """The guided prediction eps', (b, ...), of one stage. Nothing here mixes rows.
+
+        It logs the stage's loss (`stage.log(estimate)`), by which a loss that is not finite fails its row.
+        """
 
     def repeats(self, chain: Chain, step: int) -> int:
         """How often a step of the grid is made; 1 = no time travel."""
@@ -103,6 +107,11 @@ class Guidance(Method):
                         chain, k, x_t, t, eps_model, cond_at(cond, k), loss, normal, self.backpropagates
                     )
                     eps = self.guide(stage).detach()
+                    if "loss" not in stage.logged:
+                        raise ConfigError(
+                            f"method: {type(self).__name__}.guide logs no loss, so one that is not finite would pass; "
+                            "call stage.log(estimate) in it"
+                        )
                     finite("loss", stage.logged["loss"], asked)
                     finite("guided prediction", eps, asked)
                     noise = noise_at(chain, noises, k)
