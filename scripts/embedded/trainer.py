@@ -46,12 +46,13 @@ def train_in_stages(
 
 
 class Trainer:
-    """AdamW, warm-up then cosine decay, an average of the weights, checkpoints by the clock.
+    """AdamW, warm-up then cosine decay (or none), an average of the weights, checkpoints by the clock.
 
     Args:
         name: of the checkpoint file.
         model: what is trained; moved to the device.
-        config: `seed`, `steps`, `lr`, `warmup`; optional `weight_decay`, `ema`, `export_every`, `precision` (bfloat16).
+        config: `seed`, `steps`, `lr`, `warmup`; optional `weight_decay`, `ema`, `export_every`, `precision` (bfloat16),
+            `schedule` ("cosine", or "constant" for a stage whose end is not known when it starts).
     """
 
     def __init__(self, name: str, model: nn.Module, config: DictConfig) -> None:
@@ -59,6 +60,7 @@ class Trainer:
         self.path = Path(CHECKPOINTS) / f"{name}.pt"
         self.model = model.to(DEVICE).train()
         self.steps, self.lr, self.warmup = int(config.steps), float(config.lr), int(config.warmup)
+        self.constant = config.get("schedule", "cosine") == "constant"
         self.decay = config.get("ema")
         self.precision = getattr(torch, config.get("precision", "bfloat16"))
         self.export_every = int(config.get("export_every", 0))
@@ -119,6 +121,8 @@ class Trainer:
 
     def _rate(self) -> float:
         """Learning rate as a fraction of the configured one."""
+        if self.constant:
+            return min(1.0, (self.step + 1) / self.warmup)
         decay = 0.02 + 0.98 * 0.5 * (1.0 + math.cos(math.pi * self.step / self.steps))
         return min(1.0, (self.step + 1) / self.warmup) * decay
 
