@@ -151,16 +151,19 @@ class Mixture:
     Args:
         worlds: weight of each source, see `load`.
         count: training pictures per source.
+        alone: share of batches that come from one source alone.
     """
 
-    def __init__(self, worlds: Mapping[str, float], count: int) -> None:
+    def __init__(self, worlds: Mapping[str, float], count: int, alone: float = 0.0) -> None:
         self.parts = [load(name, "train", count) for name in worlds]
         self.weights = torch.tensor([float(weight) for weight in worlds.values()])
-        self.count = count
+        self.count, self.alone = count, alone
 
     def rows(self, size: int, generator: torch.Generator) -> list[np.ndarray]:
         """Rows of each world that make up one batch of `size`."""
         which = torch.multinomial(self.weights, size, replacement=True, generator=generator)
+        if self.alone and torch.rand((), generator=generator) < self.alone:
+            which = which[:1].expand(size)
         rows = torch.randint(self.count, (size,), generator=generator)
         return [rows[which == part].numpy() for part in range(len(self.parts))]
 

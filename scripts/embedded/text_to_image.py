@@ -69,8 +69,8 @@ def train_text_encoder(name: str, config: DictConfig) -> None:
     train_in_stages(name, reader, config, loss_of, export)
 
 
-def build_unet(config: DictConfig) -> UNet2DConditionModel:
-    """The untrained U-Net for 16x16x4 latents.
+def build_unet(config: DictConfig, latent_channels: int) -> UNet2DConditionModel:
+    """The untrained U-Net for 16x16 latents.
 
     Besides cross-attention, the pooled text is added to the time embedding, which teaches colours early.
     """
@@ -78,8 +78,8 @@ def build_unet(config: DictConfig) -> UNet2DConditionModel:
     up = tuple("CrossAttnUpBlock2D" if cross else "UpBlock2D" for cross in reversed(config.cross_attention))
     return UNet2DConditionModel(
         sample_size=16,
-        in_channels=4,
-        out_channels=4,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
         block_out_channels=tuple(config.channels),
         layers_per_block=config.layers,
         down_block_types=down,
@@ -93,16 +93,42 @@ def build_unet(config: DictConfig) -> UNet2DConditionModel:
     )
 
 
+@torch.no_grad()
+def grown(small: UNet2DConditionModel, large: UNet2DConditionModel) -> UNet2DConditionModel:
+    """`large`, for latents of more channels, which does on the first of them what `small` does."""
+    state, channels = large.state_dict(), small.config.in_channels
+    for key, known in small.state_dict().items():
+        if key == "conv_in.weight":
+            state[key].zero_()[:, :channels] = known
+        elif key in ("conv_out.weight", "conv_out.bias"):
+            state[key].zero_()[:channels] = known
+        else:
+            state[key].copy_(known)
+    large.load_state_dict(state)
+    return large
+
+
 def train_unet(name: str, config: DictConfig) -> None:
-    """Train the U-Net on cached latents with the written autoencoder and text encoder; write `unet`."""
+    """Train the U-Net on cached latents with the written autoencoder and text encoder; write `unet`.
+
+    A stage with more `latent_channels` than the one before goes on with a grown copy. Stages with fewer than the
+    autoencoder has see its first ones.
+    """
     torch.manual_seed(config.seed)
     folder = WEIGHTS / "text_to_image"
     encoder = CLIPTextModel.from_pretrained(folder / "text_encoder").float().to(DEVICE).eval()
     vae = AutoencoderKL.from_pretrained(folder / "vae").float().to(DEVICE).eval()
     null = build_tokenizer()("", padding="max_length", return_tensors="pt").input_ids[0]
     alphas = DDIMScheduler.from_pretrained(folder / "scheduler").alphas_cumprod.to(DEVICE)
-    unet = build_unet(config.unet)
-    unet.set_attn_processor(AttnProcessor())  # on a CPU a fifth faster than the fused kernel, whose backward is slow
+    unet = build_unet(config.unet, config.latent_channels)
+
+    def adapt(stage: DictConfig) -> UNet2DConditionModel:
+        nonlocal unet
+        if stage.latent_channels != unet.config.in_channels:
+            unet = grown(unet, build_unet(config.unet, stage.latent_channels))
+        # On a CPU a fifth faster than the fused kernel, whose backward is slow.
+        unet.set_attn_processor(AttnProcessor())
+        return unet
 
     def loss_of(stage: DictConfig) -> Loss:
         mixture = Mixture(stage.worlds, stage.images)
@@ -115,7 +141,12 @@ def train_unet(name: str, config: DictConfig) -> None:
             size = stage.batch_size
             rows = mixture.rows(size, generator)
             means, stds = (
-                torch.cat([part[which][r].float() for part, r in zip(latents, rows, strict=True)])
+                torch.cat(
+                    [
+                        part[which][r, : stage.latent_channels].float()
+                        for part, r in zip(latents, rows, strict=True)
+                    ]
+                )
                 for which in ("mean", "std")
             )
             caption = torch.randint(CAPTIONS, (size,), generator=generator).split([len(r) for r in rows])
@@ -150,14 +181,15 @@ def train_unet(name: str, config: DictConfig) -> None:
     def export(model: nn.Module) -> None:
         half(model).save_pretrained(write_pipeline_files() / "unet")
 
-    train_in_stages(name, unet, config, loss_of, export)
+    train_in_stages(name, unet, config, loss_of, export, adapt)
 
 
 @torch.no_grad()
 def _encode_all(vae: AutoencoderKL, world: str, images: object) -> dict[str, Tensor]:
     """Encode a world once: scaled posterior means and standard deviations, half precision."""
     path = CHECKPOINTS / "data" / world / "latents.pt"
-    encoder = float(sum(weight.double().abs().sum() for weight in vae.encoder.parameters()))
+    parameters = (*vae.encoder.parameters(), *vae.quant_conv.parameters())
+    encoder = float(sum(weight.double().abs().sum() for weight in parameters))
     if path.exists():
         stored = torch.load(path, weights_only=True)
         if len(stored["mean"]) == len(images) and stored["encoder"] == encoder:

@@ -21,6 +21,7 @@ def train_in_stages(
     config: DictConfig,
     loss_of: Callable[[DictConfig], Loss],
     export: Callable[[nn.Module], None],
+    adapt: Callable[[DictConfig], nn.Module] | None = None,
 ) -> nn.Module:
     """Train a model through the stages of its configuration, each on its own mixture of worlds.
 
@@ -30,6 +31,7 @@ def train_in_stages(
         config: `stages` is a list; each stage's keys are laid over the rest of the configuration.
         loss_of: makes the loss of a stage: draws a batch with the generator that it is given, returns a scalar.
         export: writes a model.
+        adapt: called before each stage; returns what that stage trains, which may be a grown copy.
 
     Returns:
         The trained model.
@@ -37,6 +39,8 @@ def train_in_stages(
     for stage in config.stages:
         settings = OmegaConf.merge(config, stage)
         assert isinstance(settings, DictConfig)
+        if adapt is not None:
+            model = adapt(settings)
         trainer = Trainer(f"{name}-{stage.name}", model, settings)
         if trainer.step < trainer.steps:
             trainer.run(loss_of(settings), export)
