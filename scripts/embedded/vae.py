@@ -45,9 +45,10 @@ def grown(small: AutoencoderKL, large: AutoencoderKL) -> AutoencoderKL:
         if value.shape == known[key].shape:
             value.copy_(known[key])
         elif key == "encoder.conv_out.weight":
-            value.mul_(0.3)[moments] = known[key]
+            value[:new] *= 2.0  # too weak a channel is given up for the prior
+            value[moments] = known[key]
         elif key == "encoder.conv_out.bias":
-            value[new:] = -3.0
+            value[new:] = -5.0
             value[moments] = known[key]
         elif key == "quant_conv.weight":
             value.copy_(torch.eye(2 * new)[:, :, None, None])
@@ -60,7 +61,7 @@ def grown(small: AutoencoderKL, large: AutoencoderKL) -> AutoencoderKL:
         elif key == "post_quant_conv.bias":
             value.zero_()[:old] = known[key]
         elif key == "decoder.conv_in.weight":
-            nn.init.normal_(value, std=0.01)[:, :old] = known[key]
+            nn.init.normal_(value, std=0.03)[:, :old] = known[key]
         else:
             raise ValueError(f"{key} differs")
     large.load_state_dict(state)
@@ -121,11 +122,12 @@ def train(name: str, config: DictConfig) -> None:
             mean, std = posterior.mean.float(), posterior.std.float()
             noise = torch.randn(mean.shape, generator=generator).to(DEVICE)
             decoded = vae.decode(mean + std * noise).sample.float()
-            kl = 0.5 * (mean**2 + std**2 - 1.0 - 2.0 * torch.log(std)).mean()
+            kl = 0.5 * (mean**2 + std**2 - 1.0 - 2.0 * torch.log(std)).mean(dim=(0, 2, 3))
+            kl[FIRST:] *= stage.get("kl_of_others", 1.0)
             error = decoded - images
             edges = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
             rebuilt = error.abs().mean() + 2.0 * (error**2).mean()
-            total = rebuilt + stage.edge_weight * edges + stage.kl_weight * kl
+            total = rebuilt + stage.edge_weight * edges + stage.kl_weight * kl.mean()
             if anchor and before is not None:
                 some = slice(0, stage.anchored)
                 with torch.no_grad():

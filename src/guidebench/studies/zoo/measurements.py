@@ -218,6 +218,8 @@ def distances(models: Models, n: int) -> Iterator[Row]:
             yield Row("FID of text to image over that of the autoencoder alone", number, Bar(at_most=1.3))
     for start, name in enumerate(WORLDS):
         own = slice(start, None, len(WORLDS))
+        number = drawing.quotient(drawing.fine_power(rebuilt[own]), drawing.fine_power(others.images[own]))
+        yield Row(f"{name}: power above half the Nyquist frequency, the autoencoder alone over drawn", number)
         number = drawing.quotient(drawing.fine_power(made[own]), drawing.fine_power(rebuilt[own]))
         yield Row(
             f"{name}: power above half the Nyquist frequency, text to image over the autoencoder alone",
