@@ -216,13 +216,17 @@ def _folder(config: DictConfig) -> Path:
 
 
 def epsilon(stage: DictConfig, unet: nn.Module, drawn: Drawn) -> Tensor:
-    """The error of the noise, weighted by min-SNR (Hang et al. 2023)."""
+    """The error of the clean latents that the noise implies, times min(SNR, `min_snr`) + `least_weight`.
+
+    Without the last term this is min-SNR (Hang et al. 2023), which hardly sees the highest noise levels, where it is
+    decided what stands where; with 1 it is the error of the velocity.
+    """
     times = (1000 * drawn.times).long().clamp(max=999)
     alpha = ALPHAS.to(DEVICE)[times].view(-1, 1, 1, 1)
     noisy = alpha.sqrt() * drawn.clean + (1.0 - alpha).sqrt() * drawn.noise
     predicted = unet(noisy, times, drawn.hidden).sample.float()
     snr = (alpha / (1.0 - alpha)).flatten()
-    weight = snr.clamp(max=stage.min_snr) / snr
+    weight = (snr.clamp(max=stage.min_snr) + stage.get("least_weight", 0.0)) / snr
     return (weight * ((predicted - drawn.noise) ** 2).mean(dim=(1, 2, 3))).mean()
 
 
