@@ -14,11 +14,11 @@ from PIL import Image
 
 from guidebench.data.pictures import WorldPictures
 from guidebench.data.worlds import WORLDS
+from guidebench.devices import device
 from guidebench.methods.base import Setup
 from guidebench.models.adm import ADM
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge
-from guidebench.runner.experiment import device
+from guidebench.runner.job import Job
 from guidebench.samplers.ddim import DDIM
 from guidebench.studies.zoo.drawing import generate
 from guidebench.studies.zoo.pictures import Images, held_out
@@ -32,16 +32,14 @@ def main(overrides: list[str]) -> None:
     job = Job.from_config(compose_config(merge(["sampler=ddim", "n_steps=20"], overrides)))
     model = job.build("model")
     model.load(device(job.config["device"]))
-    setup = Setup(
-        model, job.build("sampler"), job.build("loss"), job.build("gradient"), job.config["cfg_scale"]
-    )
+    setup = Setup(model, job.build("sampler"), cfg_scale=job.config["cfg_scale"])
     count = COLUMNS * ROWS
     for name, world in WORLDS.items():
         texts = [caption.text for caption in held_out(world, count, start=count).captions]
         _save(name, held_out(world, count).images, generate(setup, texts, f"sheet {name}"))
     pixels = ADM("embedded/pixels")
     pixels.load(model.device)
-    unconditional = Setup(pixels, DDIM(n_steps=50, eta=1.0), setup.loss, setup.gradient, 1.0)
+    unconditional = Setup(pixels, DDIM(n_steps=50, eta=1.0))
     real = WorldPictures(["animals", "birds"], "test", count, pixels.sample_shape[-1])
     images = np.stack([picture.load() for picture in real.pictures()])
     _save("pixels", images, generate(unconditional, [""] * count, "sheet pixels"))

@@ -13,7 +13,7 @@ from embedded.data import DEVICE, load
 from embedded.output import WEIGHTS
 from guidebench.data.pleasantness import pleasantness
 from guidebench.data.worlds import WORLDS
-from guidebench.models.clip import CLIP
+from guidebench.models.readers.clip import CLIP
 from guidebench.pixels import to_tensor, to_uint8
 
 

@@ -15,7 +15,8 @@ from tokenizers.models import WordLevel
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from guidebench.data.worlds import WORLDS, scenes
+from guidebench.data.worlds import WORLDS
+from guidebench.data.worlds.scenes import scene
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = Path(os.environ.get("GUIDEBENCH_CHECKPOINTS", ROOT / "checkpoints"))
@@ -106,7 +107,7 @@ def _draw(source: str, split: str, start: int, stop: int) -> dict[str, np.ndarra
     for index in range(start, stop):
         if kind == "pairs":  # other pictures than those of "scenes" with the same numbers
             rng = world.rng(split, _PAIRS + index)
-            picture = scenes.sample(rng, kind="pair")
+            picture = scene.sample(rng, kind="pair")
         else:
             rng = world.rng(split, index)
             label = world.classes[index % len(world.classes)] if kind == "portraits" else None

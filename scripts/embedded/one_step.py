@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from embedded.data import CAPTIONS, CHECKPOINTS, DEVICE
 from embedded.output import ALPHAS, SCHEDULER, WEIGHTS, half
 from embedded.text_to_image import Latents
-from embedded.trainer import Loss, train_in_stages
+from embedded.stages import Loss, train_in_stages
 
 LAST = len(ALPHAS) - 1
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from embedded.data import DEVICE, Mixture, load, to_tensor
 from embedded.output import half, write_pipeline_files
-from embedded.trainer import Loss, train_in_stages
+from embedded.stages import Loss, train_in_stages
 from guidebench.data.worlds import WORLDS
 
 SCALE = 0.544

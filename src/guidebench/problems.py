@@ -1,9 +1,13 @@
-"""The problems a method solves: small plain data, one class per kind. Methods declare which kinds they handle."""
+"""The problems a method solves: small plain data. Components ask for a problem's fields, never for its class.
+
+A component says which fields it `reads`, a dataset which fields its problems give; what suffices is accepted. So a new
+kind of problem is a class with fields, and whatever reads no more than these works on it.
+"""
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +25,18 @@ class Picture:
     """
 
     name: str
-    load: Callable[[], NDArray[np.uint8]] = field(compare=False, repr=False)
+    load: Callable[[], NDArray[np.uint8]] = dataclasses.field(compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Problem:
     """One unit of work: a case of a dataset together with the seed of its randomness.
 
+    A field that is None is one that the problem does not give.
+
     Args:
         case_id: identifies the case within its dataset; never contains the prompt's text.
-        seed: the seed of the run.
+        seed: the seed of the case.
     """
 
     case_id: str
@@ -65,8 +71,8 @@ class TextToImage(Problem):
 
 
 @dataclass(frozen=True)
-class Labelled(Problem):
-    """A problem whose right answer belongs to a known class.
+class ClassConditional(Problem):
+    """Make an image of a class.
 
     Args:
         label: index of the class among those of the classifiers that guide or judge.
@@ -82,49 +88,25 @@ class Labelled(Problem):
 
 
 @dataclass(frozen=True)
-class ClassConditional(Labelled):
-    """Make an image of the class."""
-
-
-@dataclass(frozen=True)
-class Restoration(Labelled):
+class Restoration(Problem):
     """Recover a clean image from what an operator leaves of it (a smaller, masked or blurred image).
 
     The operator belongs to the loss, which applies it to the reference and shows the method nothing else; metrics
     compare with the reference itself.
 
     Args:
-        reference: the clean image, of the class `label`.
+        reference: the clean image.
+        label: index of its class, where it has one.
+        name: of the class, where it has one.
     """
 
     reference: Picture
+    label: int | None = None
+    name: str | None = None
 
     @property
     def caption(self) -> str:
         return self.reference.name
-
-
-P = TypeVar("P", bound=Problem)
-
-
-def of_kind(kind: type[P], problems: Sequence[Problem], where: str) -> list[P]:
-    """The problems, if all are of one kind.
-
-    Args:
-        kind: the class they must have.
-        problems: any.
-        where: config path of who needs them, for the message.
-
-    Raises:
-        ConfigError: one is of another kind.
-    """
-    fitting = [problem for problem in problems if isinstance(problem, kind)]
-    if len(fitting) != len(problems):
-        kinds = sorted({type(problem).__name__ for problem in problems})
-        raise ConfigError(
-            f"{where} needs {kind.__name__} problems, got {', '.join(kinds)}; choose another dataset"
-        )
-    return fitting
 
 
 @dataclass(frozen=True)
@@ -149,3 +131,25 @@ class MotionControl(Problem):
 
     def record(self) -> dict[str, Any]:
         return {**super().record(), "path": str(self.path), "obstacle": str(self.obstacle)}
+
+
+def field(problems: Sequence[Problem], name: str, where: str) -> list[Any]:
+    """The problems' values of a field.
+
+    Args:
+        problems: any.
+        name: of the field.
+        where: config path of who reads it, for the message.
+
+    Raises:
+        ConfigError: a problem does not give it.
+    """
+    values = [getattr(problem, name, None) for problem in problems]
+    lacking = next((p for p, value in zip(problems, values, strict=True) if value is None), None)
+    if lacking is not None:
+        given = [f.name for f in dataclasses.fields(lacking) if getattr(lacking, f.name) is not None]
+        raise ConfigError(
+            f"{where} reads the field {name!r} of a problem, and case {lacking.case_id!r} has {', '.join(given)}; "
+            "choose another dataset"
+        )
+    return values

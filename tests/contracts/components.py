@@ -1,5 +1,6 @@
 """Every component that conf/ declares: the contract tests are parametrised over these lists."""
 
+from collections.abc import Iterable
 from functools import partial
 
 import numpy as np
@@ -7,18 +8,21 @@ import pytest
 from numpy.typing import NDArray
 
 from guidebench.problems import ClassConditional, MotionControl, Picture, Problem, Restoration, TextToImage
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, shipped
+from guidebench.runner.job import Job
 from tiny_models import CLASSES
 
 _OVERRIDE = {
-    "clip": "clip@guide_clip={name}",
-    "aesthetic": "aesthetic@guide_aesthetic={name}",
-    "classifier": "classifier@judge_classifier={name}",
+    "clip": "clip@networks.guide_clip={name}",
+    "aesthetic": "aesthetic@networks.guide_aesthetic={name}",
+    "classifier": "classifier@networks.judge_classifier={name}",
+    "features": "features@networks.features={name}",
+    "perceptual": "perceptual@networks.perceptual={name}",
+    "reference": "reference@networks.reference={name}",
     "metric": "+metric@metrics.contract={name}",
 }
 _SUITE = {"model/sd14": "full", "model/sd15": "full", "dataset/drawbench/full": "full"}
-_NOT_OF_A_JOB = {"train"}  # read by scripts/train_embedded.py
+_NOT_OF_A_JOB = {"setting"}  # a task chooses it
 
 FIXED_COST = {"checkpointed": ["gradient.keep_graphs=0"]}
 """Overrides under which a gradient strategy's cost does not depend on the memory there is."""
@@ -54,32 +58,30 @@ def job(*overrides: str) -> Job:
     return Job.from_config(compose_config(overrides))
 
 
-def problems(handles: tuple[str, ...]) -> list[Problem]:
-    """Four problems of a kind that a component handles.
+def problems(reads: Iterable[str]) -> list[Problem]:
+    """Four problems that give the fields which a component reads.
 
-    A component of a new kind of problem brings its example here.
+    A component that reads a new field brings its example here.
     """
-    examples: dict[str, list[Problem]] = {
-        "TextToImage": [
+    examples: list[list[Problem]] = [
+        [
             TextToImage(f"case-{i}", seed, prompt, "contract")
             for i, (seed, prompt) in enumerate(zip((0, 1, 0, 2), PROMPTS, strict=True))
         ],
-        "ClassConditional": [
-            ClassConditional(f"case-{i}", seed, i, CLASSES[i]) for i, seed in enumerate((0, 1, 0, 2))
-        ],
-        "Restoration": [
-            Restoration(f"case-{i}", seed, i, CLASSES[i], Picture(f"noise-{i}", partial(_noise, i)))
+        [ClassConditional(f"case-{i}", seed, i, CLASSES[i]) for i, seed in enumerate((0, 1, 0, 2))],
+        [
+            Restoration(f"case-{i}", seed, Picture(f"noise-{i}", partial(_noise, i)), i, CLASSES[i])
             for i, seed in enumerate((0, 1, 0, 2))
         ],
-        "MotionControl": [
+        [
             MotionControl(f"case-{i}", seed, "a person walks", ((x, 4.0),), (x, -2.0))
             for i, (seed, x) in enumerate(zip((0, 1, 0, 2), (-1.0, 0.0, 1.0, 2.0), strict=True))
         ],
-    }
-    for kind in handles:
-        if kind in examples:
-            return examples[kind]
-    raise KeyError(f"tests/contracts/components.py has no example of {handles}")
+    ]
+    for some in examples:
+        if all(hasattr(some[0], name) for name in reads):
+            return some
+    raise KeyError(f"tests/contracts/components.py has no problems with the fields {tuple(reads)}")
 
 
 def _noise(seed: int) -> NDArray[np.uint8]:

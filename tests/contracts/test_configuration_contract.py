@@ -8,9 +8,9 @@ import torch
 from components import choices, choosing, groups, job
 
 from guidebench.errors import ConfigError
-from guidebench.runner.build import COMPONENTS
 from guidebench.runner.compat import check_compatibility
 from guidebench.runner.compose import compose_config
+from guidebench.runner.job import COMPONENTS
 
 EVERY_YAML = [(group, name) for group in groups() for name in choices(group)]
 
@@ -63,8 +63,8 @@ def test_guide_and_score_of_every_suite_are_different_networks() -> None:
         ("+sampler.grid.ofset=1", "did you mean 'offset'"),
         ("seed=many", "seed"),
         ("n_steps=2.5", "n_steps"),
-        ("experiment=drawbanch", "did you mean 'drawbench'"),
-        ("experiment=null", "allowed: class_conditional, drawbench"),
+        ("task=drawbanch", "did you mean 'drawbench'"),
+        ("task=null", "allowed: class_conditional, drawbench"),
         ("dataset=drawbench/ful", "did you mean 'drawbench/full'"),
         ("not an override", "not an override"),
     ],
@@ -85,11 +85,11 @@ def test_a_slip_is_refused_with_what_was_meant(override: str, message: str) -> N
         "hydra.utils.instantiate",
         "guidebench",
         "guidebench.models.weights.resolve",  # a function
-        "guidebench.models.clip.functools.partial",
+        "guidebench.models.readers.clip.functools.partial",
         "guidebench.models.weights.Path",  # a class of another package, seen through a module of ours
         "guidebench.runner.store.Store",
         "guidebench.models.nowhere.CLIP",
-        "guidebench.models.clip.Nothing",
+        "guidebench.models.readers.clip.Nothing",
     ],
 )
 def test_only_this_packages_components_may_be_named(where: str, target: str) -> None:
@@ -122,7 +122,7 @@ def test_an_optimised_chain_must_be_deterministic() -> None:
 
 @pytest.mark.parametrize("method", ["none", "doodl"])
 def test_a_metric_must_not_share_the_guides_network_unless_allowed(method: str) -> None:
-    shared = [f"method={method}", "clip@score_clip=embedded_guide"]
+    shared = [f"method={method}", "clip@networks.score_clip=embedded_guide"]
     with pytest.raises(ConfigError, match=r"metrics\.clip_score.*(?s:.)*allow_shared_networks=true"):
         check_compatibility(job(*shared))
     assert check_compatibility(job(*shared, "allow_shared_networks=true")) == ["clip_score"]
@@ -136,10 +136,13 @@ CLASSES = ["dataset=classes/animals_and_birds", "~metrics.clip_score", "~metrics
     [
         (
             ["method=one_step", *CLASSES],
-            r"loss: ClipText handles TextToImage, and dataset: WorldClasses holds ClassCond",
+            r"loss: ClipText reads prompt, and the problems of dataset: WorldClasses have label, name",
         ),
-        (CLASSES[:1], r"metrics\.prompt_success: .* handles TextToImage.*~metrics\.prompt_success"),
-        (["+metric@metrics.psnr=psnr"], r"metrics\.psnr: PSNR handles Restoration, and dataset: SceneBench"),
+        (CLASSES[:1], r"metrics\.clip_score: .* reads prompt.*~metrics\.clip_score"),
+        (
+            ["+metric@metrics.psnr=psnr"],
+            r"metrics\.psnr: PSNR reads reference, and the problems of dataset",
+        ),
         (["model=embedded_pixels", *CLASSES], r"cfg_scale=4: model: ADM is unconditional.*set cfg_scale=1"),
         (
             ["model=motion_prior", *CLASSES, "+metric@metrics.fid=fid"],
@@ -148,9 +151,10 @@ CLASSES = ["dataset=classes/animals_and_birds", "~metrics.clip_score", "~metrics
         (
             [
                 "loss=classifier",
+                "cfg_scale=0",
                 *CLASSES,
                 "+metric@metrics.fid=accuracy",
-                "classifier@judge_classifier=pixels_guide",
+                "classifier@networks.judge_classifier=pixels_guide",
             ],
             "scores with the network that guides",
         ),

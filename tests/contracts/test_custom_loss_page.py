@@ -13,15 +13,15 @@ import yaml
 from components import problems
 
 from guidebench.diffusion.grids import Leading
-from guidebench.gradients.direct import Direct
 from guidebench.losses.base import Loss
 from guidebench.methods.base import Setup
 from guidebench.methods.none import Unguided
 from guidebench.methods.posterior.lgd_mc import LGDMC
 from guidebench.models.latent_diffusion import LatentDiffusion
-from guidebench.runner.build import Job, check
 from guidebench.runner.compat import check_compatibility
+from guidebench.runner.components import check
 from guidebench.runner.compose import compose_config, expand
+from guidebench.runner.job import Job
 from guidebench.samplers.ddim import DDIM
 
 
@@ -76,8 +76,8 @@ def test_the_command_lines_compose(page: str) -> None:
 
 def test_it_guides_another_model_too(loss: Loss, tiny_model: LatentDiffusion) -> None:
     sampler = DDIM(n_steps=8, eta=1.0, grid=Leading(offset=0, final="clean"))
-    setup = Setup(tiny_model, sampler, loss, Direct(), cfg_scale=1.0)
-    cases = problems(("TextToImage",))
+    setup = Setup(tiny_model, sampler, loss)
+    cases = problems(["prompt"])
     objective = loss.bind(cases, setup.streams(cases))
     methods = (Unguided(), LGDMC(scale=0.1, n_mc=4, injection="pigdm_code"))
     plain, guided = (objective(method.generate(cases, setup).samples) for method in methods)

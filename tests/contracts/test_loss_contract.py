@@ -18,10 +18,10 @@ def loss(
 ) -> Loss:
     return job(
         f"loss={name}",
-        f"guide_clip.directory={clip_directories['guide']}",
-        f"guide_aesthetic.clip.directory={clip_directories['guide']}",
-        f"guide_aesthetic.source={head_directories['guide']}",
-        f"guide_classifier.directory={classifier_directories['guide']}",
+        f"networks.guide_clip.directory={clip_directories['guide']}",
+        f"networks.guide_aesthetic.clip.directory={clip_directories['guide']}",
+        f"networks.guide_aesthetic.source={head_directories['guide']}",
+        f"networks.guide_classifier.directory={classifier_directories['guide']}",
     ).build("loss")
 
 
@@ -29,14 +29,14 @@ def loss(
 def images(loss: Loss) -> Tensor:
     """Samples of the kind that the loss takes."""
     generator = torch.Generator().manual_seed(0)
-    if "MotionControl" in loss.handles:
+    if loss.kind == "motion":
         return 0.1 * torch.randn(4, 12, 3, generator=generator).cumsum(1)
     return 0.2 + 0.6 * torch.rand(4, 3, 64, 64, generator=generator)
 
 
 def evaluate(loss: Loss, images: Tensor, rows: slice = slice(None)) -> Tensor:
     """On fresh streams, so that random augmentations repeat."""
-    some = problems(loss.handles)[rows]
+    some = problems(loss.reads)[rows]
     return loss.bind(some, RandomStreams(some))(images)
 
 
@@ -64,9 +64,9 @@ def test_the_gradient_of_a_row_stays_in_it_and_leads_down(loss: Loss, images: Te
 @each("loss")
 def test_networks_are_named_and_frozen(loss: Loss, images: Tensor) -> None:
     evaluate(loss, images.requires_grad_()).sum().backward()
-    assert all(isinstance(name, str) and name for name in loss.networks)
+    assert all(reader.network_id for reader in loss.readers)
     assert loss.fingerprint() == loss.fingerprint() != ""
-    if loss.networks:  # a graph of weights would show as a gradient on an input that needs none
+    if loss.readers:  # a graph of weights would show as a gradient on an input that needs none
         assert not evaluate(loss, images.detach()).requires_grad
 
 
@@ -75,4 +75,4 @@ def test_the_global_generator_is_left_alone(loss: Loss, images: Tensor) -> None:
     state = torch.get_rng_state()
     assert torch.equal(evaluate(loss, images), evaluate(loss, images))
     assert torch.equal(state, torch.get_rng_state())
-    assert loss.paper and loss.handles
+    assert loss.paper

@@ -15,9 +15,8 @@ from guidebench.models.adm import ADM
 from guidebench.models.base import DiffusionModel
 from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.problems import Problem
-from guidebench.runner.build import Job, component_class
 from guidebench.runner.compat import check_compatibility
-from guidebench.runner.compose import shipped
+from guidebench.runner.job import Job
 from tiny_models import CLASSES
 
 SAMPLERS = ["edict", "ddim"]
@@ -27,20 +26,22 @@ NETWORK = (
     "{image_size: 64, model_channels: 32, channel_mult: [1, 1, 1, 1], num_res_blocks: 1, "
     "attention_resolutions: [], num_head_channels: 32"
 )
-PIXELS = ["~experiment", "~setting", "model=embedded_pixels", "cfg_scale=1"]
-OF_ONE_KIND = {
-    "ClassConditional": [
+PIXELS = ["model=embedded_pixels", "cfg_scale=1", "~metrics.clip_score", "~metrics.prompt_success"]
+RESTORATION = [*PIXELS, "dataset=restoration/animals_and_birds", "loss=linear_inverse"]
+WITH_A_LOSS_OF_ITS_OWN = {
+    "classifier_guidance": [
         *PIXELS,
-        "dataset=classes/embedded",
+        "dataset=classes/animals_and_birds",
         "loss=classifier",
-        "classifier@guide_classifier=pixels_noisy",
-        "+guide_classifier.random_weights=true",
-        f"+guide_classifier.classes=[{','.join(CLASSES)}]",
-        f"+guide_classifier.architecture={NETWORK}}}",
+        "classifier@networks.guide_classifier=pixels_noisy",
+        "+networks.guide_classifier.random_weights=true",
+        f"+networks.guide_classifier.classes=[{','.join(CLASSES)}]",
+        f"+networks.guide_classifier.architecture={NETWORK}}}",
     ],
-    "Restoration": [*PIXELS, "dataset=restoration/embedded", "loss=linear_inverse"],
+    "ddrm": RESTORATION,
+    "pigdm": RESTORATION,
 }
-"""What a method is composed with that handles one kind of problem alone; all others are tried on texts."""
+"""What a method is composed with that works with one kind of loss alone; all others are tried on texts."""
 
 
 class Counted:
@@ -63,21 +64,14 @@ class Counted:
         self.backwards += len(grad)
 
 
-def handles(name: str) -> tuple[str, ...]:
-    """The kinds of problem that a method declares."""
-    node = yaml.safe_load((shipped("conf") / "method" / f"{name}.yaml").read_text(encoding="utf-8"))
-    declared: tuple[str, ...] = component_class(node["_target_"], "method").handles  # type: ignore[attr-defined]
-    return declared
-
-
 def compose(name: str, sampler: str, clips: dict[str, str], *overrides: str) -> Job:
     texts = [
-        f"guide_clip.directory={clips['guide']}",
-        f"score_clip.directory={clips['score']}",
+        f"networks.guide_clip.directory={clips['guide']}",
+        f"networks.score_clip.directory={clips['score']}",
         "loss.n_crops=3",
     ]
-    setting = OF_ONE_KIND.get(handles(name)[0], texts)
-    return job(f"method={name}", f"sampler={sampler}", *setting, "n_steps=4", "n_opt=2", *overrides)
+    setting = WITH_A_LOSS_OF_ITS_OWN.get(name, texts)
+    return job(f"method={name}", f"sampler={sampler}", *setting, "size=smoke", *overrides)
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +84,23 @@ def tiny_pixels() -> ADM:
 
 @pytest.fixture
 def model(name: str, tiny_model: LatentDiffusion, tiny_pixels: ADM) -> LatentDiffusion | ADM:
-    return tiny_pixels if handles(name)[0] in OF_ONE_KIND else tiny_model
+    return tiny_pixels if name in WITH_A_LOSS_OF_ITS_OWN else tiny_model
 
 
 def generate(made: Job, model: DiffusionModel | Counted, some: Sequence[Problem] | None = None) -> Generation:
     method: Method = made.build("method")
-    return method.generate(problems(method.handles) if some is None else some, setup(made, model))
+    return method.generate(some_problems(made) if some is None else some, setup(made, model))
 
 
 def setup(made: Job, model: DiffusionModel | Counted) -> Setup:
-    cfg_scale = made.config["cfg_scale"]
-    return Setup(model, made.build("sampler"), made.build("loss"), made.build("gradient"), cfg_scale)
+    used = {use: made.build(use) for use in made.build("method").uses}
+    return Setup(model, cfg_scale=made.config["cfg_scale"], **used)
+
+
+def some_problems(made: Job) -> list[Problem]:
+    method = made.build("method")
+    loss_reads = made.build("loss").reads if "loss" in method.uses else ()
+    return problems((*method.reads, *loss_reads))
 
 
 @pytest.fixture
@@ -130,10 +130,9 @@ def test_generates_one_image_per_problem(made: Job, model: LatentDiffusion | ADM
 def test_strength_0_is_unguided_bit_for_bit(
     name: str, sampler: str, made: Job, clip_directories: dict[str, str], model: LatentDiffusion | ADM
 ) -> None:
-    method: Method = made.build("method")
     if "scale" not in made.config["method"]:
         pytest.skip("has no strength: nothing guides it, or nothing can be turned down")
-    plain = Unguided().generate(problems(method.handles), setup(made, model))
+    plain = Unguided().generate(some_problems(made), setup(made, model))
     off = generate(compose(name, sampler, clip_directories, "method.scale=0"), model)
     assert torch.equal(off.samples, plain.samples) and torch.equal(off.latents, plain.latents)
     assert off.cost == plain.cost
@@ -146,7 +145,7 @@ def test_a_sample_does_not_depend_on_its_batch(made: Job, model: LatentDiffusion
     # Not bitwise: matrix products of another batch size add up in another order, and that rounding passes through
     # the chain and the optimiser.
     together = generate(made, model).samples
-    some = problems(made.build("method").handles)
+    some = some_problems(made)
     for row in range(4):
         alone = generate(made, model, some[row : row + 1]).samples
         torch.testing.assert_close(alone[0], together[row], atol=1e-3, rtol=0)
@@ -170,7 +169,7 @@ def test_the_declared_cost_is_what_the_network_sees(
     generation = generate(made, watched)
     counted = Cost(watched.forwards // 4, watched.backwards // 4)
     assert watched.forwards % 4 == watched.backwards % 4 == 0
-    assert generation.cost == counted
+    assert generation.spent == generation.cost == counted
     method: Method = made.build("method")
     assert method.cost(setup(made, model)) == counted
 
@@ -189,9 +188,9 @@ def test_weights_stay_frozen(made: Job, model: LatentDiffusion | ADM) -> None:
 @each("method")
 def test_declarations(made: Job, model: LatentDiffusion | ADM) -> None:
     method: Method = made.build("method")
-    assert method.paper and method.handles
+    assert method.paper and "sampler" in method.uses
     evaluations = method.loss_evaluations(setup(made, model))
-    assert evaluations > 0 if method.needs_loss else evaluations == 0
+    assert evaluations > 0 if "loss" in method.uses else evaluations == 0
 
 
 def _state(model: LatentDiffusion | ADM, name: str) -> dict[str, Tensor]:

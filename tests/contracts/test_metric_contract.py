@@ -8,8 +8,9 @@ from components import choices, each, job, problems
 from torch import Tensor
 
 from guidebench.metrics.base import Measure, Metric, SetMetric
-from guidebench.runner.build import component_class
+from guidebench.runner.components import component_class
 from guidebench.runner.compose import shipped
+from guidebench.samples import KINDS
 
 _CLASSES = {
     name: component_class(
@@ -30,12 +31,12 @@ def metric(
     classifier_directories: dict[str, str],
 ) -> Measure:
     return job(
-        f"score_clip.directory={clip_directories['score']}",
-        f"score_aesthetic.clip.directory={clip_directories['score']}",
-        f"score_aesthetic.source={head_directories['score']}",
-        f"judge_classifier.directory={classifier_directories['judge']}",
-        f"features.directory={classifier_directories['features']}",
-        f"perceptual.network.directory={classifier_directories['features']}",
+        f"networks.score_clip.directory={clip_directories['score']}",
+        f"networks.score_aesthetic.clip.directory={clip_directories['score']}",
+        f"networks.score_aesthetic.source={head_directories['score']}",
+        f"networks.judge_classifier.directory={classifier_directories['judge']}",
+        f"networks.features.directory={classifier_directories['features']}",
+        f"networks.perceptual.network.directory={classifier_directories['features']}",
         f"+metric@metrics.contract={name}",
         *_WITHOUT_FILES.get(name, ()),
     ).metrics()["contract"]
@@ -53,7 +54,7 @@ def images(metric: Measure) -> Tensor:
 
 @each_single
 def test_one_finite_number_per_image_that_depends_on_it_alone(metric: Metric, images: Tensor) -> None:
-    some = problems(metric.handles or ("TextToImage",))
+    some = problems(metric.reads)
     before = images.clone()
     values = metric.evaluate(images.requires_grad_(), some)
     assert values.shape == (4,) and values.is_floating_point() and not values.requires_grad
@@ -91,13 +92,13 @@ def test_the_value_of_a_set_does_not_depend_on_its_order(metric: SetMetric) -> N
 @each("metric")
 def test_declarations(metric: Measure) -> None:
     assert isinstance(metric.higher_is_better, bool)
-    assert isinstance(metric.unit, str) and metric.paper and metric.kind in ("image", "motion")
+    assert isinstance(metric.unit, str) and metric.paper and metric.kind in KINDS and metric.part
     assert metric.protocol and "\n" not in metric.protocol
     assert metric.fingerprint()
-    assert all(isinstance(name, str) and name for name in metric.networks)
+    assert all(reader.network_id for reader in metric.readers)
 
 
 @each("metric")
 def test_the_protocol_names_every_network(metric: Measure) -> None:
-    for network in metric.networks:
-        assert network in metric.protocol
+    for reader in metric.readers:
+        assert reader.network_id in metric.protocol

@@ -65,8 +65,8 @@ class Commands:
         """Overrides: the tiny models, on the CPU."""
         return [
             f"model.source={self.weights}/text_to_image",
-            f"guide_clip.directory={self.weights}/clip_guide",
-            f"score_clip.directory={self.weights}/clip_score",
+            f"networks.guide_clip.directory={self.weights}/clip_guide",
+            f"networks.score_clip.directory={self.weights}/clip_score",
             "loss.n_crops=2",
             "device=cpu",
         ]

@@ -154,9 +154,9 @@ def test_a_finished_command_again_changes_nothing(whole: Path, commands) -> None
 
 
 def corrupt_image(folder: Path) -> None:
-    content = bytearray((folder / "image.png").read_bytes())
+    content = bytearray((folder / "sample.png").read_bytes())
     content[len(content) // 2] ^= 1
-    (folder / "image.png").write_bytes(content)
+    (folder / "sample.png").write_bytes(content)
 
 
 def corrupt_record(folder: Path) -> None:
@@ -175,12 +175,12 @@ def test_a_damaged_sample_is_found_set_aside_and_redone(
     before = commands.records(results)
     victim = sorted(before)[5]
     folder = results / "runs" / "samples" / victim
-    intact = (folder / "image.png").read_bytes()
+    intact = (folder / "sample.png").read_bytes()
     corrupt(folder)
     commands.run(*commands.table(results))
     after = commands.records(results)
     assert {name for name in before if before[name] != after[name]} == {victim}
-    assert (folder / "image.png").read_bytes() == intact
+    assert (folder / "sample.png").read_bytes() == intact
     (aside,) = (results / "runs" / "quarantine").iterdir()
     assert Path(victim).name in aside.name
     assert commands.tables(results) == commands.tables(whole)

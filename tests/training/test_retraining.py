@@ -11,20 +11,20 @@ import pytest
 
 _STAGES = "stages=[{name: all, worlds: {animals: 1}, steps: 150}]"
 _INTERRUPTED = """
-import itertools, sys, time
+import sys
 sys.path.insert(0, "scripts")
-from embedded import trainer
+from embedded import stages
+from guidebench.artefacts.trainer import Trainer
 
-minutes = itertools.count(step=150)
-trainer.time.monotonic = lambda: float(next(minutes))  # a checkpoint is due after every step
-update = trainer.Trainer._update_ema
+stages.SECONDS = 0.0  # a save is due after every step
+update = Trainer._update_ema
 
-def stop_in_step_61(self):
-    if self.step == 60:
+def stop_in_step_61(self, step):
+    if step == 60:
         raise KeyboardInterrupt
-    update(self)
+    update(self, step)
 
-trainer.Trainer._update_ema = stop_in_step_61
+Trainer._update_ema = stop_in_step_61
 import train_embedded
 train_embedded.main()
 """
@@ -64,7 +64,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Place:
 @pytest.mark.slow
 def test_a_model_trained_from_nothing_reads_held_out_pictures(trained: Place) -> None:
     from guidebench.data.worlds import WORLDS
-    from guidebench.models.classifiers import SmallClassifier
+    from guidebench.models.readers.classifiers import SmallClassifier
     from guidebench.studies.zoo.pictures import held_out
     from guidebench.studies.zoo.reading import read_right
 

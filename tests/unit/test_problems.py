@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from guidebench.errors import ConfigError
-from guidebench.problems import ClassConditional, Labelled, Picture, Restoration, TextToImage, of_kind
+from guidebench.problems import ClassConditional, Picture, Restoration, TextToImage, field
 
 
 def restoration(name: str = "test/7", value: int = 0) -> Restoration:
-    return Restoration("c", 1, 2, "cat", Picture(name, partial(np.full, (2, 2, 3), value, np.uint8)))
+    return Restoration("c", 1, Picture(name, partial(np.full, (2, 2, 3), value, np.uint8)), 2, "cat")
 
 
 def test_a_record_is_small_json_with_pictures_by_name() -> None:
@@ -36,10 +36,16 @@ def test_captions() -> None:
     assert TextToImage("c", 0, "a cat", "").caption == "a cat"
 
 
-def test_problems_of_another_kind_are_refused() -> None:
-    problems = [restoration(), ClassConditional("c", 0, 2, "cat")]
-    assert of_kind(Labelled, problems, "loss=classifier") == problems
+def test_fields_are_read_whatever_the_class() -> None:
+    problems = [restoration(), ClassConditional("c", 0, 3, "dog")]
+    assert field(problems, "label", "loss=classifier") == [2, 3]
     with pytest.raises(
-        ConfigError, match="metric=psnr needs Restoration problems, got ClassConditional, Restoration"
+        ConfigError, match=r"metric=psnr reads the field 'reference'.* case 'c' has case_id, seed, label"
     ):
-        of_kind(Restoration, problems, "metric=psnr")
+        field(problems, "reference", "metric=psnr")
+
+
+def test_a_field_that_is_none_is_not_given() -> None:
+    unlabelled = Restoration("c", 1, restoration().reference)
+    with pytest.raises(ConfigError, match=r"reads the field 'label'.* has case_id, seed, reference; choose"):
+        field([restoration(), unlabelled], "label", "loss=classifier")

@@ -27,7 +27,7 @@ class DrawBench(PromptSet):
     """
 
     paper: str = "Saharia et al. 2022; DOODL, Sec. 5.1"
-    handles: tuple[str, ...] = ("TextToImage",)
+    gives: tuple[str, ...] = ("prompt", "category")
 
     def __init__(
         self,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from guidebench.data.prompts import PromptSet
-from guidebench.data.worlds.scenes_judge import Requirement, satisfies
+from guidebench.data.worlds.scenes.judge import Requirement, satisfies
 from guidebench.errors import DataError
 
 
@@ -24,17 +24,17 @@ class SceneBench(PromptSet):
     """
 
     paper: str = "after DrawBench, Saharia et al. 2022"
-    handles: tuple[str, ...] = ("TextToImage",)
+    gives: tuple[str, ...] = ("prompt", "category")
 
     def _file(self) -> Path:
-        return Path(__file__).parent / "worlds" / "scenes_drawbench.csv"
+        return Path(__file__).parent / "worlds" / "scenes" / "drawbench.csv"
 
 
 class SceneJudge:
     """Reads the objects out of an image by rules, and says whether they are exactly those of the prompt."""
 
     name: str = "scenes parser, version 1"  # raise the version when the rules change
-    networks: tuple[str, ...] = ()
+    readers: tuple[()] = ()
 
     def judge(self, image: np.ndarray, prompt: str) -> bool:
         """Whether the image shows what the prompt names (counts, colours, sizes, relations) and nothing else.

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-Kind = Literal["eps", "x0", "v", "score"]
+Parameterisation = Literal["eps", "x0", "v", "score"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Prediction:
     References: Salimans & Ho 2022, section 4 and appendix D (v).
     """
 
-    kind: Kind
+    kind: Parameterisation
     value: Tensor
     x_t: Tensor
     alpha_t: float

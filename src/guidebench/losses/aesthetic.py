@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from guidebench.diffusion.random import AUGMENTATION, RandomStreams
 from guidebench.losses.base import Loss, Objective
 from guidebench.losses.cutouts import Crops
-from guidebench.models.aesthetic import AestheticHead
+from guidebench.models.readers.aesthetic import AestheticHead
+from guidebench.models.readers.base import Reader
 from guidebench.problems import Problem
 
 
@@ -34,7 +34,6 @@ class Aesthetic(Loss):
     """
 
     paper: str = "DOODL, Sec. 5.3"
-    handles: tuple[str, ...] = ("TextToImage", "ClassConditional", "Restoration")
 
     def __init__(
         self,
@@ -48,19 +47,12 @@ class Aesthetic(Loss):
         self.head, self.target, self.scale = head, target, scale
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return self.head.networks
-
-    def fingerprint(self) -> str:
-        return self.head.fingerprint()
-
-    def load(self, device: torch.device) -> None:
-        self.head.load(device)
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.head.clip, self.head)
 
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
-        generators = streams.generators(AUGMENTATION)
-
         def objective(images: Tensor) -> Tensor:
+            generators = streams.generators(AUGMENTATION)
             crops = self._crops(images.clamp(0, 1), self.head.clip.image_size, generators)
             scores = self.head.score(crops.flatten(0, 1)).clamp(1, 10).reshape(crops.shape[:2]).mean(1)
             return self.scale * (-scores if self.target is None else (scores - self.target).abs())

@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from guidebench.diffusion.random import RandomStreams
 from guidebench.errors import ConfigError
+from guidebench.models.readers.base import Reader
 from guidebench.problems import Problem
+from guidebench.samples import SampleKind
 
 Objective = Callable[[Tensor], Tensor]
 """Decoded samples (b, ...), images in [0, 1] -> losses (b,); row i depends on row i alone."""
@@ -23,23 +26,27 @@ class Loss(ABC):
 
     Subclasses declare, as literals:
         paper: where the loss comes from.
-        handles: names of the problem classes.
+        reads: fields of a problem that it needs; none where any problem will do.
+        kind: of the samples that it judges.
     """
 
     paper: str
-    handles: tuple[str, ...]
+    reads: tuple[str, ...] = ()
+    kind: ClassVar[SampleKind] = "image"
 
     @property
-    @abstractmethod
-    def networks(self) -> tuple[str, ...]:
-        """Identifiers of the networks inside (their adapters' `network_id`); a metric must not share them."""
+    def readers(self) -> tuple[Reader, ...]:
+        """The networks inside; a metric must not share them."""
+        return ()
 
-    @abstractmethod
     def fingerprint(self) -> str:
         """Identifies the networks' weights: a sample guided by other weights is another sample."""
+        return " ".join(reader.fingerprint() for reader in self.readers) or "none"
 
-    def load(self, device: torch.device) -> None:  # noqa: B027
-        """Read the networks now instead of at the first evaluation; losses without networks need not."""
+    def load(self, device: torch.device) -> None:
+        """Read the networks now instead of at the first evaluation."""
+        for reader in self.readers:
+            reader.load(device)
 
     @abstractmethod
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:

@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from guidebench.diffusion.random import RandomStreams
 from guidebench.losses.base import Loss, NoisyObjective, Objective
-from guidebench.models.classifiers import Classifier
-from guidebench.models.noisy_classifier import NoisyClassifier
-from guidebench.problems import Labelled, Problem, of_kind
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.classifiers import Classifier
+from guidebench.models.readers.noisy_classifier import NoisyClassifier
+from guidebench.problems import Problem
 
 
 class ClassifierLoss(Loss):
@@ -27,23 +27,17 @@ class ClassifierLoss(Loss):
     """
 
     paper: str = "LGD, Tab. 4; DOODL, Sec. 5.2"
-    handles: tuple[str, ...] = ("ClassConditional",)
+    reads: tuple[str, ...] = ("label", "name")
 
     def __init__(self, classifier: Classifier, scale: float = 1.0) -> None:
         self.classifier, self.scale = classifier, scale
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.classifier.network_id,)
-
-    def fingerprint(self) -> str:
-        return self.classifier.fingerprint()
-
-    def load(self, device: torch.device) -> None:
-        self.classifier.logits(torch.zeros(1, 3, 8, 8, device=device))
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.classifier,)
 
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
-        labels = self.classifier.labels(of_kind(Labelled, problems, "loss=classifier"), streams.device)
+        labels = self.classifier.labels(problems, streams.device)
 
         def objective(images: Tensor) -> Tensor:
             log_p = self.classifier.log_probabilities(images)
@@ -55,7 +49,7 @@ class ClassifierLoss(Loss):
         if not isinstance(self.classifier, NoisyClassifier):
             return super().bind_noisy(problems, streams)
         classifier = self.classifier
-        labels = classifier.labels(of_kind(Labelled, problems, "loss=classifier"), streams.device)
+        labels = classifier.labels(problems, streams.device)
 
         def objective(x_t: Tensor, t: float) -> Tensor:
             return self.scale * cross_entropy(classifier.noisy_logits(x_t, t), labels, reduction="none")

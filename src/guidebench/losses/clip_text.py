@@ -10,8 +10,9 @@ from guidebench.diffusion.random import AUGMENTATION, RandomStreams
 from guidebench.errors import ConfigError
 from guidebench.losses.base import Loss, Objective
 from guidebench.losses.cutouts import Crops
-from guidebench.models.clip import CLIP
-from guidebench.problems import Problem, TextToImage, of_kind
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.clip import CLIP
+from guidebench.problems import Problem, field
 
 _VARIANTS: dict[str, Literal["mean", "min"]] = {"paper": "mean", "official": "min"}
 
@@ -63,7 +64,7 @@ class ClipText(Loss):
     """
 
     paper: str = "DOODL, Sec. 5.1"
-    handles: tuple[str, ...] = ("TextToImage",)
+    reads: tuple[str, ...] = ("prompt",)
 
     def __init__(
         self,
@@ -82,21 +83,15 @@ class ClipText(Loss):
         self.clip, self.reduction, self.scale, self.clamp = clip, reduction, scale, clamp
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.clip.network_id,)
-
-    def fingerprint(self) -> str:
-        return self.clip.fingerprint()
-
-    def load(self, device: torch.device) -> None:
-        self.clip.encode_text([""], device)
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.clip,)
 
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
-        prompts = [problem.prompt for problem in of_kind(TextToImage, problems, "loss=clip_text")]
+        prompts = field(problems, "prompt", "loss=clip_text")
         texts = self.clip.encode_text(prompts, streams.device)
-        generators = streams.generators(AUGMENTATION)
 
         def objective(images: Tensor) -> Tensor:
+            generators = streams.generators(AUGMENTATION)
             if self.clamp:
                 images = images.clamp(0, 1)
             crops = self._crops(images, self.clip.image_size, generators)

@@ -11,7 +11,7 @@ from guidebench.errors import ConfigError
 from guidebench.losses.base import Loss
 from guidebench.operators.linear import LinearOperator
 from guidebench.pixels import to_tensor
-from guidebench.problems import Problem, Restoration, of_kind
+from guidebench.problems import Picture, Problem, field
 
 
 @dataclass(frozen=True)
@@ -54,8 +54,7 @@ class LinearInverse(Loss):
     """
 
     paper: str = "LGD, Sec. 6.2"
-    handles: tuple[str, ...] = ("Restoration",)
-    networks: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ("reference",)
 
     def __init__(self, operator: LinearOperator, sigma_y: float = 0.0, spread: float | None = None) -> None:
         self.operator, self.sigma_y = operator, sigma_y
@@ -66,19 +65,15 @@ class LinearInverse(Loss):
                 "which must be given where sigma_y is 0"
             )
 
-    def fingerprint(self) -> str:
-        return "none"
-
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> LinearObservation:
-        restorations = of_kind(Restoration, problems, "loss=linear_inverse")
-        observed = {
-            (p.case_id, p.seed): self._observe(p, streams.device) for p in dict.fromkeys(restorations)
-        }
-        observation = torch.stack([observed[p.case_id, p.seed] for p in restorations])
+        references = field(problems, "reference", "loss=linear_inverse")
+        distinct = dict(zip(problems, references, strict=True))
+        observed = {p: self._observe(p, reference, streams.device) for p, reference in distinct.items()}
+        observation = torch.stack([observed[problem] for problem in problems])
         return LinearObservation(self.operator, observation, self.sigma_y, self.spread)
 
-    def _observe(self, problem: Restoration, device: torch.device) -> Tensor:
+    def _observe(self, problem: Problem, reference: Picture, device: torch.device) -> Tensor:
         """The problem's observation, always the same whoever asks."""
-        clean = self.operator(to_tensor([problem.reference.load()]))[0]
+        clean = self.operator(to_tensor([reference.load()]))[0]
         noise = torch.randn(clean.shape, generator=generator(problem.seed, problem.case_id, OBSERVATION))
         return (clean + self.sigma_y * noise).to(device)

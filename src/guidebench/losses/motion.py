@@ -1,11 +1,13 @@
 """Where a moving person should go: along a path, or to a point and around an obstacle."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from guidebench.diffusion.random import RandomStreams
 from guidebench.losses.base import Loss, Objective
 from guidebench.motion.objectives import obstacle_cost, path_error
-from guidebench.problems import MotionControl, Problem, of_kind
+from guidebench.problems import Problem, field
+from guidebench.samples import SampleKind
 
 
 class PathFollowing(Loss):
@@ -22,18 +24,15 @@ class PathFollowing(Loss):
     """
 
     paper = "Song et al. 2023 (LGD), Eq. 14"
-    handles = ("MotionControl",)
-    networks = ()
+    reads = ("path",)
+    kind: ClassVar[SampleKind] = "motion"
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
 
-    def fingerprint(self) -> str:
-        return "no networks"
-
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
-        controls = of_kind(MotionControl, problems, "loss=path_following")
-        return lambda motions: self.scale * path_error(motions, controls)
+        paths = field(problems, "path", "loss=path_following")
+        return lambda motions: self.scale * path_error(motions, paths)
 
 
 class ObstacleAvoidance(Loss):
@@ -54,19 +53,17 @@ class ObstacleAvoidance(Loss):
     """
 
     paper = "Song et al. 2023 (LGD), Eqs. 15 and 20"
-    handles = ("MotionControl",)
-    networks = ()
+    reads = ("path",)
+    kind: ClassVar[SampleKind] = "motion"
 
     def __init__(
         self, radius: float = 1.0, weight: float = 100.0, sharpness: float = 50.0, scale: float = 1.0
     ) -> None:
         self.radius, self.weight, self.sharpness, self.scale = radius, weight, sharpness, scale
 
-    def fingerprint(self) -> str:
-        return "no networks"
-
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
-        controls = of_kind(MotionControl, problems, "loss=obstacle_avoidance")
+        paths = field(problems, "path", "loss=obstacle_avoidance")
+        obstacles = [getattr(problem, "obstacle", None) for problem in problems]
         return lambda motions: (
-            self.scale * obstacle_cost(motions, controls, self.radius, self.weight, self.sharpness)
+            self.scale * obstacle_cost(motions, paths, obstacles, self.radius, self.weight, self.sharpness)
         )

@@ -1,21 +1,45 @@
 """What every method declares and returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar, Literal, NoReturn
 
 import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.random import SAMPLER, X_T, RandomStreams
-from guidebench.errors import NumericalError
+from guidebench.errors import ConfigError, NumericalError
 from guidebench.gradients.base import GradientStrategy
-from guidebench.losses.base import Loss
+from guidebench.losses.base import Loss, NoisyObjective, Objective
+from guidebench.losses.checked import checked
 from guidebench.models.base import DiffusionModel, Guided
 from guidebench.problems import Problem
-from guidebench.samplers.base import Chain, Noises, Sampler, draw_noises
+from guidebench.progress import Progress
+from guidebench.samplers.base import Chain, Noises, Sampler
+from guidebench.samples import LATENTS, Part
+
+Use = Literal["sampler", "loss", "gradient", "artefact"]
+"""A collaborator that a method may declare."""
+
+
+class _Undeclared:
+    """Stands for a collaborator that a method did not declare, and says so when it is used all the same."""
+
+    def __init__(self, use: Use) -> None:
+        self._use = use
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ConfigError(
+            f"method: it uses the {self._use} and does not declare it; add {self._use!r} to its class's `uses`"
+        )
+
+
+_NO_SAMPLER: Any = _Undeclared("sampler")
+_NO_LOSS: Any = _Undeclared("loss")
+_NO_GRADIENT: Any = _Undeclared("gradient")
+_NO_ARTEFACT: Any = _Undeclared("artefact")
 
 
 @dataclass
@@ -25,16 +49,21 @@ class Setup:
     Args:
         model: the pretrained model.
         sampler: how it is sampled.
-        loss: what guides; methods with `needs_loss` use it.
-        gradient: how to differentiate through a whole chain; methods with `needs_gradient` use it.
+        loss: what guides.
+        gradient: how to differentiate through a whole chain.
+        artefact: the weights of what was learned, by the name that it has among the method's parameters ("embedding",
+            or "embeddings.smile" in a mapping of several).
         cfg_scale: weight of classifier-free guidance.
+        progress: hands out the steps of long loops.
     """
 
     model: DiffusionModel
-    sampler: Sampler
-    loss: Loss
-    gradient: GradientStrategy
-    cfg_scale: float
+    sampler: Sampler = _NO_SAMPLER
+    loss: Loss = _NO_LOSS
+    gradient: GradientStrategy = _NO_GRADIENT
+    artefact: Mapping[str, Mapping[str, Tensor]] = _NO_ARTEFACT
+    cfg_scale: float = 1.0
+    progress: Progress = field(default_factory=Progress)
 
     def chain(self) -> Chain:
         """The sampler on the model's schedule."""
@@ -42,23 +71,48 @@ class Setup:
 
     def guided(self) -> Guided:
         """The model under classifier-free guidance, with its own cost counter."""
-        return Guided(self.model, self.cfg_scale)
+        guided = Guided(self.model, self.cfg_scale)
+        self.progress.counters.append(guided)
+        return guided
+
+    def learned(self, name: str) -> Mapping[str, Tensor]:
+        """The weights of an artefact on the model's device: of its name among the method's parameters.
+
+        Raises:
+            ConfigError: the method has no such artefact.
+        """
+        weights = self.artefact.get(name)
+        if weights is None:
+            raise ConfigError(
+                f"method.{name}: nothing was learned for it; there are {', '.join(self.artefact) or 'no artefacts'}"
+            )
+        return weights
 
     def condition(self, problems: Sequence[Problem]) -> Tensor:
-        """What the model is conditioned on, (b, ...): each problem's prompt; the null prompt where it has none."""
-        return self.model.condition([getattr(problem, "prompt", "") for problem in problems])
+        """What the model is conditioned on, (b, ...): the field of each problem that it reads, or its null value."""
+        values = [getattr(problem, self.model.conditioned_on, None) for problem in problems]
+        return self.model.condition([self.model.null if value is None else value for value in values])
 
     def streams(self, problems: Sequence[Problem]) -> RandomStreams:
         """The random streams of a batch, on the model's device."""
         return RandomStreams(problems, self.model.device)
+
+    def objective(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
+        """The loss of a batch, which refuses to return anything but one differentiable number per sample."""
+        return checked(self.loss.bind(problems, streams), type(self.loss).__name__)
+
+    def noisy_objective(self, problems: Sequence[Problem], streams: RandomStreams) -> NoisyObjective:
+        """The same of noisy samples."""
+        return checked(self.loss.bind_noisy(problems, streams), type(self.loss).__name__)
 
     def x_T(self, streams: RandomStreams) -> Tensor:
         """Initial noise, (b, ...): a function of (seed, case) alone, the same for every method."""
         return self.model.schedule.prior_std * streams.normal(self.model.sample_shape, X_T)
 
     def noises(self, chain: Chain, streams: RandomStreams) -> Noises:
-        """The noise of a stochastic sampler's stages."""
-        return draw_noises(chain, lambda: streams.normal(self.model.sample_shape, SAMPLER))
+        """The noise of a stochastic sampler's stages, each with a key of its own."""
+        keys = (f"{SAMPLER} {k}" if chain.needs_noise(k) else None for k in range(chain.n_stages))
+        return [None if key is None else streams.normal(self.model.sample_shape, key) for key in keys]
 
     @property
     def rows(self) -> int:
@@ -74,7 +128,7 @@ class FiniteCheck:
 
     def __call__(self, name: str, tensor: Tensor, step: int) -> None:
         """Record rows of `tensor` (b, ...) that are not finite and were finite before."""
-        finite = torch.isfinite(tensor.detach()).flatten(1).all(dim=1)
+        finite = torch.isfinite(tensor.detach()).reshape(len(tensor), -1).all(dim=1)
         for row in (~finite).nonzero().flatten().tolist():
             self.failures.setdefault(row, NumericalError(step, name, [row]))
 
@@ -84,27 +138,44 @@ class Generation:
     """What a method made of a batch of b problems.
 
     Args:
-        samples: images (b, 3, H, W) in [0, 1], or whatever else the model's `kind` says.
-        latents: the model-space samples, (b, ...).
-        cost: network rows per sample.
+        parts: what each sample is made of, by name; "sample" is what tables show and metrics read unless they say
+            otherwise.
+        cost: network rows per sample of the algorithm, as `Method.cost` declares them.
+        spent: network rows per sample that really ran; fewer where memory allowed to keep what else is computed twice.
         history: per-sample curves by name, each (b, steps).
         failures: rows that became non-finite; their samples count as failed.
     """
 
-    samples: Tensor
-    latents: Tensor
+    parts: dict[str, Part]
     cost: Cost
+    spent: Cost
     history: dict[str, Tensor] = field(default_factory=dict)
     failures: dict[int, NumericalError] = field(default_factory=dict)
 
+    @property
+    def samples(self) -> Any:
+        """The values of the part "sample": images (b, 3, H, W) in [0, 1], or what else the model's `kind` says."""
+        return self.parts["sample"].values
+
+    @property
+    def latents(self) -> Tensor:
+        """The model-space samples, (b, ...), of a method that samples a chain."""
+        latents: Tensor = self.parts[LATENTS].values
+        return latents
+
 
 class Method(ABC):
-    """A way to make samples. Constructors take hyper-parameters only; collaborators arrive in `generate`."""
+    """A way to make samples. Constructors take hyper-parameters only; collaborators arrive in `generate`.
+
+    Subclasses declare, as literals:
+        paper: where the method comes from.
+        reads: fields of a problem that it reads itself, beside what the model and the loss read.
+        uses: the collaborators that its samples depend on, beside the model.
+    """
 
     paper: ClassVar[str]
-    handles: ClassVar[tuple[str, ...]]
-    needs_loss: ClassVar[bool] = True
-    needs_gradient: ClassVar[bool] = False
+    reads: tuple[str, ...] = ()
+    uses: ClassVar[tuple[Use, ...]] = ("sampler", "loss")
 
     @abstractmethod
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
@@ -112,15 +183,15 @@ class Method(ABC):
 
     @abstractmethod
     def cost(self, setup: Setup) -> Cost:
-        """Network rows per sample that `generate` will spend; a promise that the tests count."""
+        """Network rows per sample that the algorithm asks for, whatever the memory; a promise that the tests count."""
 
     def loss_evaluations(self, setup: Setup) -> int:
         """Evaluations of decoder and loss with their backward, per sample; for estimates of time."""
         return 0
 
 
-def decoded(model: DiffusionModel, x0: Tensor, finite: FiniteCheck, step: int) -> Tensor:
-    """Final samples; images are clamped to [0, 1].
+def decoded(model: DiffusionModel, x0: Tensor, finite: FiniteCheck, step: int) -> dict[str, Part]:
+    """The parts of a sampled chain: the decoded sample, images clamped to [0, 1], and its latents.
 
     Args:
         model: decodes.
@@ -132,4 +203,5 @@ def decoded(model: DiffusionModel, x0: Tensor, finite: FiniteCheck, step: int) -
     with torch.no_grad():
         samples = model.decode(x0)
     finite(model.kind, samples, step)
-    return samples.clamp(0, 1) if model.kind == "image" else samples
+    shown = samples.clamp(0, 1) if model.kind == "image" else samples
+    return {"sample": Part(model.kind, shown), LATENTS: Part("tensors", x0)}

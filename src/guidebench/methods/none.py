@@ -14,8 +14,7 @@ class Unguided(Method):
     """Plain sampling with classifier-free guidance: what every guided method is compared against."""
 
     paper = "baseline"
-    handles = ("TextToImage", "ClassConditional", "Restoration", "MotionControl")
-    needs_loss = False
+    uses = ("sampler",)
 
     @torch.no_grad()
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
@@ -31,8 +30,8 @@ class Unguided(Method):
             on_stage=lambda k, state: finite("x_t", state[0], k),
         )
         x0 = chain.output(state)
-        samples = decoded(setup.model, x0, finite, chain.n_stages)
-        return Generation(samples, x0, guided.cost, failures=finite.failures)
+        parts = decoded(setup.model, x0, finite, chain.n_stages)
+        return Generation(parts, self.cost(setup), guided.cost, failures=finite.failures)
 
     def cost(self, setup: Setup) -> Cost:
         return Cost(nfe_fwd=setup.rows * setup.chain().n_stages)

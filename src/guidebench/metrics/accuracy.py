@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
-from guidebench.models.classifiers import Classifier
-from guidebench.problems import Labelled, Problem, of_kind
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.classifiers import Classifier
+from guidebench.problems import Problem
 
 
 class Accuracy(Metric):
@@ -23,7 +24,7 @@ class Accuracy(Metric):
     """
 
     paper: str = "LGD, Tab. 1"
-    handles: tuple[str, ...] = ("ClassConditional", "Restoration")
+    reads: tuple[str, ...] = ("label", "name")
     higher_is_better: bool = True
     unit: str = "%"
 
@@ -31,11 +32,8 @@ class Accuracy(Metric):
         self.classifier = classifier
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.classifier.network_id,)
-
-    def fingerprint(self) -> str:
-        return self.classifier.fingerprint()
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.classifier,)
 
     @property
     def protocol(self) -> str:
@@ -43,5 +41,5 @@ class Accuracy(Metric):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        labels = self.classifier.labels(of_kind(Labelled, problems, "metric=accuracy"), images.device)
+        labels = self.classifier.labels(problems, images.device)
         return 100 * (self.classifier.log_probabilities(images).argmax(dim=1) == labels).float()

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
-from guidebench.models.aesthetic import AestheticHead
+from guidebench.models.readers.aesthetic import AestheticHead
+from guidebench.models.readers.base import Reader
 from guidebench.problems import Problem
 
 
@@ -31,15 +32,12 @@ class AestheticScore(Metric):
         self.head = head
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return self.head.networks
-
-    def fingerprint(self) -> str:
-        return self.head.fingerprint()
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.head.clip, self.head)
 
     @property
     def protocol(self) -> str:
-        clip, head = self.head.networks
+        clip, head = (reader.network_id for reader in self.readers)
         return f"linear score of the whole image; {head} on normalised embeddings of {clip}"
 
     @torch.no_grad()

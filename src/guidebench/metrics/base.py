@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from guidebench.models.base import Kind
+from guidebench.models.readers.base import Reader
 from guidebench.problems import Picture, Problem
+from guidebench.samples import SampleKind
 
 FloatArray = NDArray[np.float64]
 
@@ -19,26 +20,28 @@ class Measure(ABC):
 
     Subclasses declare, as literals:
         paper: where the metric comes from.
-        handles: names of the problem classes; None where the problem does not matter.
-        kind: what it measures, as a model's `kind`.
+        reads: fields of a problem that it needs; none where any problem will do.
+        part: name of the part of a sample that it measures.
+        kind: of that part.
         higher_is_better: direction of improvement.
         unit: of the value, for table headings.
     """
 
     paper: str
-    handles: tuple[str, ...] | None = None
-    kind: ClassVar[Kind] = "image"
+    reads: tuple[str, ...] = ()
+    part: str = "sample"
+    kind: ClassVar[SampleKind] = "image"
     higher_is_better: bool
     unit: str
 
     @property
-    @abstractmethod
-    def networks(self) -> tuple[str, ...]:
-        """Identifiers of the networks inside (their adapters' `network_id`); a loss must not share them."""
+    def readers(self) -> tuple[Reader, ...]:
+        """The networks inside; a guiding loss must not share them."""
+        return ()
 
-    @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies the networks' weights or the rules: a value measured with others is another value."""
+        """Identifies the networks' weights: a value measured with others is another value."""
+        return " ".join(reader.fingerprint() for reader in self.readers) or "none"
 
     @property
     @abstractmethod
@@ -54,7 +57,7 @@ class Metric(Measure):
         """Measures stored samples, without gradient.
 
         Args:
-            images: samples as `kind` says: images (b, 3, H, W) in [0, 1].
+            images: the part of stored samples, as `kind` says: images (b, 3, H, W) in [0, 1].
             problems: what each sample was to solve, b of them.
 
         Returns:
@@ -67,7 +70,12 @@ class SetMetric(Measure):
 
     Each sample contributes a row of features, which is stored once, under `fingerprint` alone: metrics of equal
     fingerprint share them.
+
+    Subclasses declare, as literals:
+        value_only: parameters on which `value` depends and `features` does not.
     """
+
+    value_only: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
@@ -96,6 +104,20 @@ class SetMetric(Measure):
         Returns:
             A number; NaN where n is too small for one.
         """
+
+    def leaving_out(self, features: FloatArray, reference: FloatArray, codes: NDArray[np.intp]) -> FloatArray:
+        """The values without each group of samples, which the jackknife asks for.
+
+        Args:
+            features: (n, d).
+            reference: (m, d), of `reference`.
+            codes: (n,) number of each sample's group, 0 to G - 1.
+
+        Returns:
+            (G,)
+        """
+        groups = range(int(codes.max()) + 1)
+        return np.array([self.value(features[codes != group], reference) for group in groups])
 
     def caveat(self, n: int, d: int) -> str:
         """What must be said beside a value of n samples with features of dimension d; "" if nothing."""

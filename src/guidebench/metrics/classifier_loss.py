@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
-from guidebench.models.classifiers import Classifier
-from guidebench.problems import Labelled, Problem, of_kind
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.classifiers import Classifier
+from guidebench.problems import Problem
 
 
 class ClassifierLoss(Metric):
@@ -25,7 +26,7 @@ class ClassifierLoss(Metric):
     """
 
     paper: str = "LGD, Tab. 4"
-    handles: tuple[str, ...] = ("ClassConditional", "Restoration")
+    reads: tuple[str, ...] = ("label", "name")
     higher_is_better: bool = False
     unit: str = "nats"
 
@@ -33,11 +34,8 @@ class ClassifierLoss(Metric):
         self.classifier = classifier
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.classifier.network_id,)
-
-    def fingerprint(self) -> str:
-        return self.classifier.fingerprint()
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.classifier,)
 
     @property
     def protocol(self) -> str:
@@ -45,5 +43,5 @@ class ClassifierLoss(Metric):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        labels = self.classifier.labels(of_kind(Labelled, problems, "metric=classifier_loss"), images.device)
+        labels = self.classifier.labels(problems, images.device)
         return -self.classifier.log_probabilities(images).gather(1, labels[:, None])[:, 0]

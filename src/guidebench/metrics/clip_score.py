@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
-from guidebench.models.clip import CLIP
-from guidebench.problems import Problem, TextToImage, of_kind
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.clip import CLIP
+from guidebench.problems import Problem, field
 
 
 class ClipScore(Metric):
@@ -28,7 +29,7 @@ class ClipScore(Metric):
     """
 
     paper: str = "DOODL, Fig. 5"
-    handles: tuple[str, ...] = ("TextToImage",)
+    reads: tuple[str, ...] = ("prompt",)
     higher_is_better: bool = True
     unit: str = "100 x cosine"
 
@@ -36,11 +37,8 @@ class ClipScore(Metric):
         self.clip = clip
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.clip.network_id,)
-
-    def fingerprint(self) -> str:
-        return self.clip.fingerprint()
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.clip,)
 
     @property
     def protocol(self) -> str:
@@ -51,6 +49,6 @@ class ClipScore(Metric):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        prompts = [problem.prompt for problem in of_kind(TextToImage, problems, "metric=clip_score")]
+        prompts = field(problems, "prompt", "metric=clip_score")
         cosines = (self.clip.encode_image(images) * self.clip.encode_text(prompts, images.device)).sum(-1)
         return 100 * cosines.clamp(min=0)

@@ -8,7 +8,8 @@ from scipy.special import rel_entr
 from torch import Tensor
 
 from guidebench.metrics.base import FloatArray, SetMetric
-from guidebench.models.classifiers import Classifier
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.classifiers import Classifier
 
 
 class InceptionScore(SetMetric):
@@ -36,8 +37,8 @@ class InceptionScore(SetMetric):
         self.classifier = classifier
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.classifier.network_id,)
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.classifier,)
 
     def fingerprint(self) -> str:
         return f"probabilities; {self.classifier.fingerprint()}"

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from guidebench.metrics.base import Metric
 from guidebench.metrics.reference import reference_images
-from guidebench.models.perceptual import PerceptualDistance
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.perceptual import PerceptualDistance
 from guidebench.problems import Problem
 
 
@@ -24,7 +25,7 @@ class LPIPS(Metric):
     """
 
     paper: str = "Zhang et al. 2018"
-    handles: tuple[str, ...] = ("Restoration",)
+    reads: tuple[str, ...] = ("reference",)
     higher_is_better: bool = False
     unit: str = ""
 
@@ -32,11 +33,8 @@ class LPIPS(Metric):
         self.distance = distance
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.distance.network_id,)
-
-    def fingerprint(self) -> str:
-        return self.distance.fingerprint()
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.distance,)
 
     @property
     def protocol(self) -> str:

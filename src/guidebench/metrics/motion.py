@@ -1,16 +1,18 @@
 """How well motions do what was asked, and how well they still are what the text says."""
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
-from guidebench.models.motion_evaluator import MotionEvaluator
 from guidebench.models.motion_prior import MotionPrior
+from guidebench.models.readers.base import Reader
+from guidebench.models.readers.motion_evaluator import MotionEvaluator
 from guidebench.motion.objectives import obstacle_cost, path_error
-from guidebench.problems import MotionControl, Problem, of_kind
+from guidebench.problems import Problem, field
+from guidebench.samples import SampleKind
 
 
 class PathObjective(Metric):
@@ -20,19 +22,15 @@ class PathObjective(Metric):
     """
 
     paper = "LGD, Tab. 2"
-    handles = ("MotionControl",)
-    kind: ClassVar[Literal["motion"]] = "motion"
+    reads = ("path",)
+    kind: ClassVar[SampleKind] = "motion"
     higher_is_better = False
     unit = "m²"
-    networks = ()
     protocol = "mean over the frames of the squared floor distance to a path walked at even speed"
 
-    def fingerprint(self) -> str:
-        return "positions, version 1"
-
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        controls = of_kind(MotionControl, problems, "metric=path_objective")
-        return path_error(images.detach(), controls) / images.shape[1]
+        paths = field(problems, "path", "metric=path_objective")
+        return path_error(images.detach(), paths) / images.shape[1]
 
 
 class ObstacleObjective(Metric):
@@ -42,19 +40,16 @@ class ObstacleObjective(Metric):
     """
 
     paper = "LGD, Tab. 3"
-    handles = ("MotionControl",)
-    kind: ClassVar[Literal["motion"]] = "motion"
+    reads = ("path",)
+    kind: ClassVar[SampleKind] = "motion"
     higher_is_better = False
     unit = ""
-    networks = ()
     protocol = "(squared floor distance of the end + sum of 100 sigmoid(-50 (d^2 - 1))) / frames"
 
-    def fingerprint(self) -> str:
-        return "positions, version 1"
-
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        controls = of_kind(MotionControl, problems, "metric=obstacle_objective")
-        return obstacle_cost(images.detach(), controls) / images.shape[1]
+        paths = field(problems, "path", "metric=obstacle_objective")
+        obstacles = [getattr(problem, "obstacle", None) for problem in problems]
+        return obstacle_cost(images.detach(), paths, obstacles) / images.shape[1]
 
 
 class TextMotionDistance(Metric):
@@ -67,8 +62,8 @@ class TextMotionDistance(Metric):
     """
 
     paper = "LGD, Tab. 2, 3 and 7"
-    handles = ("MotionControl",)
-    kind: ClassVar[Literal["motion"]] = "motion"
+    reads = ("prompt",)
+    kind: ClassVar[SampleKind] = "motion"
     higher_is_better = False
     unit = ""
 
@@ -76,19 +71,16 @@ class TextMotionDistance(Metric):
         self.evaluator = evaluator
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return (self.evaluator.network_id,)
+    def readers(self) -> tuple[Reader, ...]:
+        return (self.evaluator,)
 
     @property
     def protocol(self) -> str:
         return f"Euclidean distance of text and motion; {self.evaluator.network_id}"
 
-    def fingerprint(self) -> str:
-        return self.evaluator.fingerprint()
-
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        controls = of_kind(MotionControl, problems, "metric=text_motion_distance")
-        return self.evaluator.distances(images, [control.prompt for control in controls])
+        prompts = field(problems, "prompt", "metric=text_motion_distance")
+        return self.evaluator.distances(images, prompts)
 
 
 class MotionSurprise(Metric):
@@ -102,11 +94,10 @@ class MotionSurprise(Metric):
     """
 
     paper = "after LGD, Tab. 2 and 3"
-    handles = ("MotionControl",)
-    kind: ClassVar[Literal["motion"]] = "motion"
+    reads = ("prompt",)
+    kind: ClassVar[SampleKind] = "motion"
     higher_is_better = False
     unit = "nats"
-    networks = ()
 
     def __init__(self, noise: float = 0.1) -> None:
         self.noise = noise
@@ -120,8 +111,8 @@ class MotionSurprise(Metric):
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        controls = of_kind(MotionControl, problems, "metric=motion_surprise")
+        prompts = field(problems, "prompt", "metric=motion_surprise")
         prior = MotionPrior(images.shape[1])
         prior.load(images.device)
-        density = prior.log_density(images, [control.prompt for control in controls], self.noise)
+        density = prior.log_density(images, prompts, self.noise)
         return -density / (2 * images.shape[1])

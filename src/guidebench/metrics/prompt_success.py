@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from guidebench.metrics.base import Metric
+from guidebench.models.readers.base import Reader
 from guidebench.pixels import to_uint8
-from guidebench.problems import Problem, TextToImage, of_kind
+from guidebench.problems import Problem, field
 
 
 class Judge(Protocol):
@@ -20,8 +21,8 @@ class Judge(Protocol):
         """Names the judge and the version of its rules; a stored verdict of another version is not read."""
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        """Identifiers of the networks it asks; empty for a judge made of rules."""
+    def readers(self) -> tuple[Reader, ...]:
+        """The networks that it asks; none for a judge made of rules."""
 
     def judge(self, image: np.ndarray, prompt: str) -> bool:
         """Whether `image`, uint8 (H, W, 3), meets `prompt`."""
@@ -42,7 +43,7 @@ class PromptSuccess(Metric):
     """
 
     paper: str = "DOODL, Fig. 5 (PASR)"
-    handles: tuple[str, ...] = ("TextToImage",)
+    reads: tuple[str, ...] = ("prompt",)
     higher_is_better: bool = True
     unit: str = "%"
 
@@ -50,8 +51,8 @@ class PromptSuccess(Metric):
         self.judge = judge
 
     @property
-    def networks(self) -> tuple[str, ...]:
-        return self.judge.networks
+    def readers(self) -> tuple[Reader, ...]:
+        return self.judge.readers
 
     def fingerprint(self) -> str:
         return self.judge.name
@@ -61,6 +62,6 @@ class PromptSuccess(Metric):
         return f"percentage of images that meet their prompt; judge: {self.judge.name}"
 
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
-        asked = of_kind(TextToImage, problems, "metric=prompt_success")
-        verdicts = [self.judge.judge(i, p.prompt) for i, p in zip(to_uint8(images), asked, strict=True)]
+        prompts = field(problems, "prompt", "metric=prompt_success")
+        verdicts = [self.judge.judge(i, prompt) for i, prompt in zip(to_uint8(images), prompts, strict=True)]
         return 100 * torch.tensor(verdicts, dtype=torch.float32)

@@ -18,14 +18,10 @@ class PSNR(Metric):
     """
 
     paper: str = "image restoration; beside LGD, Tab. 1"
-    handles: tuple[str, ...] = ("Restoration",)
+    reads: tuple[str, ...] = ("reference",)
     higher_is_better: bool = True
     unit: str = "dB"
-    networks: tuple[str, ...] = ()
     protocol: str = "peak 1, all pixels and channels in RGB, no border cut, 8-bit samples"
-
-    def fingerprint(self) -> str:
-        return "pixels, version 1"
 
     @torch.no_grad()
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:

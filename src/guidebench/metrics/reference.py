@@ -6,7 +6,7 @@ from torch import Tensor
 
 from guidebench.errors import ConfigError
 from guidebench.pixels import to_tensor
-from guidebench.problems import Problem, Restoration, of_kind
+from guidebench.problems import Problem, field
 
 
 def reference_images(images: Tensor, problems: Sequence[Problem], where: str) -> Tensor:
@@ -20,7 +20,7 @@ def reference_images(images: Tensor, problems: Sequence[Problem], where: str) ->
     Raises:
         ConfigError: a problem has no reference, or one of another size.
     """
-    pictures = [problem.reference for problem in of_kind(Restoration, problems, where)]
+    pictures = field(problems, "reference", where)
     references = to_tensor([picture.load() for picture in pictures], images.device)
     if references.shape != images.shape:
         raise ConfigError(

@@ -1,7 +1,7 @@
 """ADM: pixel-space diffusion models without conditioning."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ class ADM(DiffusionModel):
     Args:
         source: directory, file or address of the weights, see `Checkpoint`.
         architecture: arguments of `UNet`; null where `source` is a directory with `architecture` in its config.json.
-        sha256: of a downloaded file; null trusts the address.
+        sha256: of the file, see `Checkpoint`.
         random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
         dtype: precision of the network: "float32" or "bfloat16".
 
@@ -30,7 +30,7 @@ class ADM(DiffusionModel):
     """
 
     paper = "Dhariwal & Nichol 2021"
-    conditioned_on: ClassVar[Literal["nothing"]] = "nothing"
+    conditioned_on = ""
 
     def __init__(
         self,

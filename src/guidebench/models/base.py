@@ -2,16 +2,14 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from guidebench.diffusion.cost import Cost, CountedModel
 from guidebench.diffusion.schedules import NoiseSchedule
-
-Kind = Literal["image", "motion"]
-"""What samples are once decoded: images (b, 3, H, W) in [0, 1], or motions (b, frames, d)."""
+from guidebench.samples import SampleKind
 
 
 class DiffusionModel(ABC):
@@ -21,12 +19,14 @@ class DiffusionModel(ABC):
 
     Subclasses declare, as literals:
         kind: what `decode` returns.
-        conditioned_on: "prompt", or "nothing": `condition` then returns (b, 0), and classifier-free guidance has
-            nothing to amplify.
+        conditioned_on: the field of a problem that `condition` reads, such as "prompt"; "" for none: `condition` then
+            returns (b, 0), and classifier-free guidance has nothing to amplify.
+        null: the value of that field that stands for no condition.
     """
 
-    kind: ClassVar[Kind] = "image"
-    conditioned_on: ClassVar[Literal["prompt", "nothing"]] = "prompt"
+    kind: ClassVar[SampleKind] = "image"
+    conditioned_on: ClassVar[str] = "prompt"
+    null: ClassVar[Any] = ""
 
     @abstractmethod
     def load(self, device: torch.device | str) -> None:
@@ -57,8 +57,8 @@ class DiffusionModel(ABC):
         """Shape of x_T without the batch axis."""
 
     @abstractmethod
-    def condition(self, prompts: Sequence[str]) -> Tensor:
-        """Encode prompts; "" is the null prompt. (b, ...) in the order given."""
+    def condition(self, values: Sequence[Any]) -> Tensor:
+        """Encode values of the field `conditioned_on`, (b, ...) in the order given; `null` is no condition."""
 
     def check_prompts(self, prompts: Sequence[str]) -> None:  # noqa: B027
         """Warn of what a whole run's prompts hold that the model cannot read; all at once, before the first batch."""
@@ -96,7 +96,7 @@ class Guided:
 
     def __init__(self, model: DiffusionModel, cfg_scale: float) -> None:
         self.cfg_scale = cfg_scale
-        self.null = model.condition([""])
+        self.null = model.condition([model.null])
         self._both = CountedModel(model.eps, rows=2)
         self._one = CountedModel(model.eps, rows=1)
 
@@ -109,6 +109,10 @@ class Guided:
     def cost(self) -> Cost:
         """Network rows per sample spent so far, counted as they happen."""
         return self._both.cost + self._one.cost
+
+    @cost.setter
+    def cost(self, spent: Cost) -> None:
+        self._both.cost, self._one.cost = Cost(), spent
 
     def __call__(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
         """Guided noise prediction, (b, ...)."""

@@ -12,10 +12,11 @@ from guidebench.diffusion.schedules import Cosine, NoiseSchedule
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models.base import DiffusionModel
 from guidebench.models.checkpoints import Checkpoint
-from guidebench.models.clip import CLIP
 from guidebench.models.networks.mdm_transformer import MotionTransformer
+from guidebench.models.readers.clip import CLIP
 from guidebench.models.weights import digest, resolve
 from guidebench.motion.representation import FEATURES, MAX_FRAMES, read_statistics, recover_joints
+from guidebench.samples import SampleKind
 
 _MAX_TOKENS = 22  # twenty words, start and end
 _NOT_WEIGHTS = ("sequence_pos_encoder.", "embed_timestep.sequence_pos_encoder.", "clip_model.")
@@ -42,8 +43,7 @@ class MDM(DiffusionModel):
     """
 
     paper = "Tevet et al. 2023"
-    handles = ("MotionControl",)
-    kind: ClassVar[Literal["motion"]] = "motion"
+    kind: ClassVar[SampleKind] = "motion"
 
     def __init__(
         self,
@@ -107,6 +107,9 @@ class MDM(DiffusionModel):
     @property
     def sample_shape(self) -> tuple[int, ...]:
         return self.frames, FEATURES
+
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        self.clip.check_texts(prompts, _MAX_TOKENS)
 
     def condition(self, prompts: Sequence[str]) -> Tensor:
         """CLIP's text features, (b, 512), not normalised; zeros for the null prompt. Twenty tokens are read."""

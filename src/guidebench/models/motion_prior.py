@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from guidebench.diffusion.schedules import Cosine, NoiseSchedule
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models.base import DiffusionModel
 from guidebench.motion.representation import FRAMES_PER_SECOND
+from guidebench.samples import SampleKind
 
 
 @dataclass(frozen=True)
@@ -69,8 +70,7 @@ class MotionPrior(DiffusionModel):
     """
 
     paper = "an exact stand-in for Tevet et al. 2023"
-    handles = ("MotionControl",)
-    kind: ClassVar[Literal["motion"]] = "motion"
+    kind: ClassVar[SampleKind] = "motion"
 
     def __init__(self, frames: int = 120) -> None:
         if frames < 2:

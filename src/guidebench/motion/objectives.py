@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from guidebench.problems import MotionControl
+Point = tuple[float, float]
+"""(x, z) on the floor, metres."""
 
 
 def root_on_floor(motions: Tensor) -> Tensor:
@@ -38,32 +39,33 @@ def penalty(distance_squared: Tensor, radius: float, weight: float, sharpness: f
     return weight * torch.sigmoid(-sharpness * (distance_squared - radius))
 
 
-def path_error(motions: Tensor, controls: Sequence[MotionControl]) -> Tensor:
+def path_error(motions: Tensor, paths: Sequence[tuple[Point, ...]]) -> Tensor:
     """Squared distance of the root from the path, summed over the frames: sum_i |y_i - root_i|^2, (b,).
 
     References: Song et al. 2023 (LGD), Eq. 14.
     """
-    wanted = torch.stack([along(control.path, motions.shape[1]) for control in controls])
+    wanted = torch.stack([along(path, motions.shape[1]) for path in paths])
     return (root_on_floor(motions) - wanted.to(motions)).square().sum((1, 2))
 
 
 def obstacle_cost(
     motions: Tensor,
-    controls: Sequence[MotionControl],
+    paths: Sequence[tuple[Point, ...]],
+    obstacles: Sequence[Point | None],
     radius: float = 1.0,
     weight: float = 100.0,
     sharpness: float = 50.0,
 ) -> Tensor:
     """|y - root_last|^2 + sum_i penalty(|root_i - obstacle|^2), (b,), where y is the last way point.
 
-    A problem without an obstacle pays the first term alone.
+    Where there is no obstacle, the first term is all.
 
     References: Song et al. 2023 (LGD), Eqs. 15 and 20.
     """
     root = root_on_floor(motions)
-    ends = torch.tensor([control.path[-1] for control in controls]).to(motions)
-    obstacles = torch.tensor([control.obstacle or (0.0, 0.0) for control in controls]).to(motions)
-    present = torch.tensor([control.obstacle is not None for control in controls]).to(motions)
+    ends = torch.tensor([path[-1] for path in paths]).to(motions)
+    middles = torch.tensor([obstacle or (0.0, 0.0) for obstacle in obstacles]).to(motions)
+    present = torch.tensor([obstacle is not None for obstacle in obstacles]).to(motions)
     missed = (root[:, -1] - ends).square().sum(-1)
-    apart = (root - obstacles[:, None]).square().sum(-1)
+    apart = (root - middles[:, None]).square().sum(-1)
     return missed + present * penalty(apart, radius, weight, sharpness).sum(1)

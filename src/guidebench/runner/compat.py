@@ -7,7 +7,7 @@ from guidebench.errors import ConfigError
 from guidebench.gradients.base import GradientStrategy
 from guidebench.methods.base import Method
 from guidebench.models.base import DiffusionModel
-from guidebench.runner.build import Job
+from guidebench.runner.job import Job
 from guidebench.samplers.base import Sampler
 
 
@@ -29,7 +29,7 @@ def _reversible_gradient_needs_reversible_sampler(job: Job) -> None:
     method: Method = job.build("method")
     gradient: GradientStrategy = job.build("gradient")
     sampler: Sampler = job.build("sampler")
-    if method.needs_gradient and gradient.needs_reversible and not sampler.is_reversible:
+    if "gradient" in method.uses and gradient.needs_reversible and not sampler.is_reversible:
         raise ConfigError(
             f"gradient: {_name(gradient)} recomputes states by running the sampler backwards, and sampler: "
             f"{_name(sampler)} is not reversible; choose sampler=edict, or gradient=checkpointed"
@@ -39,33 +39,37 @@ def _reversible_gradient_needs_reversible_sampler(job: Job) -> None:
 def _gradient_needs_deterministic_sampler(job: Job) -> None:
     method: Method = job.build("method")
     sampler: Sampler = job.build("sampler")
-    if method.needs_gradient and sampler.is_stochastic:
+    if "gradient" in method.uses and sampler.is_stochastic:
         raise ConfigError(
             f"sampler: {_name(sampler)} draws noise at every step, and method: {_name(method)} optimises x_T of one "
             "deterministic chain; choose sampler=edict, or sampler=ddim with sampler.eta=0"
         )
 
 
-def _all_handle_the_dataset(job: Job) -> None:
-    method: Method = job.build("method")
-    dataset = job.build("dataset")
-    parts: dict[str, Any] = {"method": method} | ({"loss": job.build("loss")} if method.needs_loss else {})
-    parts |= {
-        f"metrics.{name}": metric for name, metric in job.metrics().items() if metric.handles is not None
-    }
-    for where, part in parts.items():
-        if not set(dataset.handles) <= set(part.handles):
+def _the_dataset_gives_what_is_read(job: Job) -> None:
+    method, dataset = job.build("method"), job.build("dataset")
+    readers: dict[str, Any] = {"method": method}
+    readers |= {"loss": job.build("loss")} if "loss" in method.uses else {}
+    readers |= {f"metrics.{name}": metric for name, metric in job.metrics().items()}
+    for where, reader in readers.items():
+        lacking = [field for field in reader.reads if field not in dataset.gives]
+        if lacking:
             raise ConfigError(
-                f"{where}: {_name(part)} handles {', '.join(part.handles)}, and dataset: {_name(dataset)} holds "
-                f"{', '.join(dataset.handles)} problems; choose another, "
+                f"{where}: {_name(reader)} reads {', '.join(lacking)}, and the problems of dataset: {_name(dataset)} "
+                f"have {', '.join(dataset.gives)}; choose another, "
                 + (f"or leave it out (~{where})" if where.startswith("metrics.") else "or another dataset")
             )
 
 
-def _metrics_measure_what_the_model_makes(job: Job) -> None:
-    model: DiffusionModel = job.build("model")
+def _everything_judges_what_the_model_makes(job: Job) -> None:
+    method, model = job.build("method"), job.build("model")
+    if "loss" in method.uses and (loss := job.build("loss")).kind != model.kind:
+        raise ConfigError(
+            f"loss: {_name(loss)} judges samples of the kind {loss.kind!r}, and model: {_name(model)} makes "
+            f"{model.kind!r}; choose another loss"
+        )
     for name, metric in job.metrics().items():
-        if metric.kind != model.kind:
+        if metric.part == "sample" and metric.kind != model.kind:
             raise ConfigError(
                 f"metrics.{name}: {_name(metric)} measures samples of the kind {metric.kind!r}, and model: "
                 f"{_name(model)} makes {model.kind!r}; leave the metric out (~metrics.{name})"
@@ -74,16 +78,23 @@ def _metrics_measure_what_the_model_makes(job: Job) -> None:
 
 def _guidance_scale_needs_a_condition(job: Job) -> None:
     model: DiffusionModel = job.build("model")
-    if model.conditioned_on == "nothing" and job.config["cfg_scale"] != 1:
+    scale, dataset = job.config["cfg_scale"], job.build("dataset")
+    if not model.conditioned_on and scale != 1:
         raise ConfigError(
-            f"cfg_scale={job.config['cfg_scale']:g}: model: {_name(model)} is unconditional, so there is nothing to "
-            "amplify; set cfg_scale=1"
+            f"cfg_scale={scale:g}: model: {_name(model)} is unconditional, so there is nothing to amplify; set "
+            "cfg_scale=1"
+        )
+    if model.conditioned_on and model.conditioned_on not in dataset.gives and scale != 0:
+        raise ConfigError(
+            f"cfg_scale={scale:g}: model: {_name(model)} is conditioned on the {model.conditioned_on}, and the "
+            f"problems of dataset: {_name(dataset)} have {', '.join(dataset.gives)}; set cfg_scale=0 to sample without "
+            "condition, or choose another dataset"
         )
 
 
 _RULES: tuple[Callable[[Job], None], ...] = (
-    _all_handle_the_dataset,
-    _metrics_measure_what_the_model_makes,
+    _the_dataset_gives_what_is_read,
+    _everything_judges_what_the_model_makes,
     _guidance_scale_needs_a_condition,
     _reversible_gradient_needs_reversible_sampler,
     _gradient_needs_deterministic_sampler,
@@ -97,12 +108,16 @@ def shared_networks(job: Job) -> list[str]:
         ConfigError: there are some and `allow_shared_networks` is false. The unguided baseline of the same
             comparison is refused too: its score would stand beside the others'.
     """
-    guiding = set(job.build("loss").networks)
-    shared = [name for name, metric in job.metrics().items() if guiding & set(metric.networks)]
+    guiding = {reader.network_id for reader in job.build("loss").readers}
+    shared = [
+        name
+        for name, metric in job.metrics().items()
+        if guiding & {reader.network_id for reader in metric.readers}
+    ]
     if shared and not job.config["allow_shared_networks"]:
         raise ConfigError(
             f"metrics.{shared[0]}: scores with the network that guides ({', '.join(sorted(guiding))}), so it would "
-            "reward what the loss optimised; choose another network (score_clip=...), or set "
+            "reward what the loss optimised; choose another network (clip@networks.score_clip=...), or set "
             "allow_shared_networks=true, and tables will mark it"
         )
     return shared

@@ -1,6 +1,5 @@
 """Evaluate stored samples and lay them out as one table of records. A new metric never needs new samples."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +8,38 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor
 
+from guidebench.devices import device
 from guidebench.metrics.base import FloatArray, Metric, SetMetric
 from guidebench.pixels import to_tensor
 from guidebench.problems import Problem
-from guidebench.runner.build import Job, digest
-from guidebench.runner.experiment import Experiment, device
+from guidebench.runner.experiment import Experiment
+from guidebench.runner.identity import digest, features_identity, identity, reference_identity
+from guidebench.runner.job import Job
 from guidebench.runner.store import Record
+from guidebench.samples import KINDS
 
-SetValue = Callable[[FloatArray], float]
-"""Features (n, d) of samples -> the value of a metric of whole sets."""
+
+@dataclass(frozen=True)
+class SetValue:
+    """Features (n, d) of samples -> the value of a metric of whole sets.
+
+    Args:
+        metric: the metric.
+        reference: features (m, d) of its reference images.
+    """
+
+    metric: SetMetric
+    reference: FloatArray
+
+    def __call__(self, features: FloatArray) -> float:
+        return self.metric.value(features, self.reference)
+
+    def leaving_out(self, features: FloatArray, codes: NDArray[np.intp]) -> FloatArray:
+        """The values without each group of samples: codes (n,), 0 to G - 1 -> (G,)."""
+        return self.metric.leaving_out(features, self.reference, codes)
 
 
 @dataclass(frozen=True)
@@ -32,20 +51,18 @@ class Sample:
     folder: Path
 
     @property
-    def file(self) -> Path:
-        """The file that holds it."""
-        return self.folder / self.record.sample_file
-
-    @property
-    def image(self) -> str:
-        """Its image file; "" where it failed or is no image."""
-        return str(self.file) if "image.png" in self.record.files else ""
+    def files(self) -> dict[str, str]:
+        """The file of each of its parts; none where it failed."""
+        return {part: str(self.folder / self.record.file(part)) for part in self.record.parts}
 
 
 def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.DataFrame:
-    """One row per stored sample of the job: problem, status, metrics, costs, image path, configuration.
+    """One row per stored sample of the job: problem, status, metrics, costs, files, configuration.
 
-    A metric of whole sets has a column of feature rows, float64 (d,), from which `set_values` makes values.
+    Columns: the labels; `case_id`, `seed`, `caption`; `problem.<field>` of the problem's own; `status`, `failure`; each
+    metric by its name; `nfe_fwd`, `nfe_bwd`, `seconds`, `peak_memory_mb`; `parts`, the file of each part by name;
+    `config` and `config_hash`. A metric of whole sets has a column of feature rows, float64 (d,), from which
+    `set_values` makes values.
 
     Args:
         experiment: the job.
@@ -58,9 +75,10 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
     rows = [
         {
             **labels,
-            "prompt": sample.problem.caption,
-            "category": "",
-            **sample.problem.record(),
+            "case_id": sample.problem.case_id,
+            "seed": sample.problem.seed,
+            "caption": sample.problem.caption,
+            **{f"problem.{name}": value for name, value in sample.problem.record().items()},
             "status": sample.record.status,
             "failure": sample.record.failure,
             **{name: by_problem.get(sample.problem, np.nan) for name, by_problem in values.items()},
@@ -68,7 +86,7 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
             "nfe_bwd": sample.record.nfe_bwd,
             "seconds": sample.record.seconds,
             "peak_memory_mb": sample.record.peak_memory_mb,
-            "image": sample.image,
+            "parts": sample.files,
             "config": experiment.generation_config,
             "config_hash": experiment.config_hash,
         }
@@ -80,9 +98,11 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
 def set_values(experiment: Experiment) -> dict[str, SetValue]:
     """The job's metrics of whole sets, by name; those whose reference images were never measured are left out."""
     metrics = experiment.job.metrics()
-    references = {n: _reference(experiment, m, False) for n, m in metrics.items() if isinstance(m, SetMetric)}
+    references = {
+        n: _reference(experiment, n, m, False) for n, m in metrics.items() if isinstance(m, SetMetric)
+    }
     return {
-        name: functools.partial(metrics[name].value, reference=reference)
+        name: SetValue(metrics[name], reference)
         for name, reference in references.items()
         if reference is not None
     }
@@ -114,15 +134,18 @@ def _values(
     experiment: Experiment, samples: Sequence[Sample], measure: bool
 ) -> dict[str, dict[Problem, float | FloatArray]]:
     """Every metric of the job by name and problem, evaluated in the job's fixed batches."""
-    batches = [[s for s in samples if s.problem in batch.problems] for batch in experiment.batches]
+    by_problem = {sample.problem: sample for sample in samples}
+    batches = [[by_problem[p] for p in batch.problems if p in by_problem] for batch in experiment.batches]
     values: dict[str, dict[Problem, float | FloatArray]] = {}
     for name, metric in experiment.job.metrics().items():
         values[name] = {}
-        if isinstance(metric, SetMetric) and (not samples or _reference(experiment, metric, measure) is None):
+        if isinstance(metric, SetMetric) and (
+            not samples or _reference(experiment, name, metric, measure) is None
+        ):
             continue
         for batch in filter(None, batches):
             measured: Sequence[float] | FloatArray | None = (
-                _features(experiment, metric, batch, measure)
+                _features(experiment, name, metric, batch, measure)
                 if isinstance(metric, SetMetric)
                 else _numbers(experiment, name, metric, batch, measure)
             )
@@ -135,26 +158,34 @@ def _numbers(
     experiment: Experiment, name: str, metric: Metric, batch: Sequence[Sample], measure: bool
 ) -> list[float] | None:
     """A metric's value of each sample of a batch, from the store where it was measured before."""
-    config = experiment.job.config["metrics"][name]
+    config = identity(experiment.job.config["metrics"][name])
     metric_hash = digest({"config": config, "weights": metric.fingerprint()})
-    numbers = experiment.store.read_metric(metric_hash, _batch_hash(batch))
+    batch_hash = _batch_hash(batch, metric.part)
+    numbers = experiment.store.read_metric(metric_hash, batch_hash)
     if numbers is None and measure:
-        measured = metric.evaluate(_samples(experiment, batch), [sample.problem for sample in batch])
+        measured = metric.evaluate(
+            _values_of(experiment, batch, metric.part), [sample.problem for sample in batch]
+        )
         numbers = [float(number) for number in measured.tolist()]
-        experiment.store.write_metric(metric_hash, _batch_hash(batch), numbers)
+        experiment.store.write_metric(metric_hash, batch_hash, numbers)
     return numbers
 
 
 def _features(
-    experiment: Experiment, metric: SetMetric, batch: Sequence[Sample], measure: bool
+    experiment: Experiment, name: str, metric: SetMetric, batch: Sequence[Sample], measure: bool
 ) -> FloatArray | None:
     """The features (b, d) of a batch, from the store where they were computed before."""
     return _stored_features(
-        experiment, metric, _batch_hash(batch), lambda: metric.features(_samples(experiment, batch)), measure
+        experiment,
+        name,
+        metric,
+        _batch_hash(batch, metric.part),
+        lambda: metric.features(_values_of(experiment, batch, metric.part)),
+        measure,
     )
 
 
-def _reference(experiment: Experiment, metric: SetMetric, measure: bool) -> FloatArray | None:
+def _reference(experiment: Experiment, name: str, metric: SetMetric, measure: bool) -> FloatArray | None:
     """The features (m, d) of a metric's reference images; None where they are not stored and not to be measured."""
     pictures, size = metric.reference, experiment.job.config["batch_size"]
     if not pictures:
@@ -167,36 +198,34 @@ def _reference(experiment: Experiment, metric: SetMetric, measure: bool) -> Floa
             [metric.features(to_tensor([picture.load() for picture in part], where)) for part in parts]
         )
 
-    names = digest([picture.name for picture in pictures])
-    return _stored_features(experiment, metric, f"reference-{names}", features, measure)
+    node = experiment.job.config["metrics"][name]
+    which = digest(reference_identity(type(metric), node, [picture.name for picture in pictures]))
+    return _stored_features(experiment, name, metric, f"reference-{which}", features, measure)
 
 
 def _stored_features(
-    experiment: Experiment, metric: SetMetric, name: str, features: Callable[[], Tensor], measure: bool
+    experiment: Experiment,
+    name: str,
+    metric: SetMetric,
+    of: str,
+    features: Callable[[], Tensor],
+    measure: bool,
 ) -> FloatArray | None:
-    features_hash = digest({"features": metric.fingerprint()})
-    stored = experiment.store.read_features(features_hash, name)
+    node = experiment.job.config["metrics"][name]
+    features_hash = digest(features_identity(type(metric), node, metric.fingerprint()))
+    stored = experiment.store.read_features(features_hash, of)
     if stored is None and measure:
-        experiment.store.write_features(features_hash, name, features().cpu().numpy())
-        stored = experiment.store.read_features(features_hash, name)
+        experiment.store.write_features(features_hash, of, features().cpu().numpy())
+        stored = experiment.store.read_features(features_hash, of)
     return stored
 
 
-def _batch_hash(batch: Sequence[Sample]) -> str:
-    return digest([[s.record.files[s.record.sample_file], s.record.problem] for s in batch])
+def _batch_hash(batch: Sequence[Sample], part: str) -> str:
+    return digest([[s.record.files[s.record.file(part)], s.record.problem] for s in batch])
 
 
-def _samples(experiment: Experiment, batch: Sequence[Sample]) -> Tensor:
-    """The decoded samples of a batch, (b, ...), images in [0, 1]."""
-    where = device(experiment.job.config["device"])
-    arrays = [_read(sample.file) for sample in batch]
-    if arrays[0].dtype == np.uint8:
-        return to_tensor(arrays, where)
-    return torch.from_numpy(np.stack(arrays)).to(where)
-
-
-def _read(path: Path) -> Any:
-    if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+def _values_of(experiment: Experiment, batch: Sequence[Sample], part: str) -> Any:
+    """A part of the samples of a batch, as a metric sees it."""
+    kind = KINDS[batch[0].record.parts[part]]
+    values = [kind.load(Path(sample.files[part])) for sample in batch]
+    return kind.batch(values, device(experiment.job.config["device"]))

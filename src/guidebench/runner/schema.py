@@ -26,32 +26,22 @@ class RunConfig:
 
     suite: str = MISSING
     size: str = MISSING
-    experiment: str | None = None
-    seed: int = 0
+    task: str | None = None
+    seed: Any = 0
     n_steps: int = MISSING
-    n_opt: int = MISSING
-    gradient_clip: float = MISSING
     cfg_scale: float = MISSING
-    strength: dict[str, float] = MISSING
     batch_size: int = MISSING
     memory_budget_gb: float | None = None
     device: str = "auto"
     random_weights: bool = False
     save_latents: bool = False
+    checkpoint_seconds: float = 120.0
     allow_shared_networks: bool = False
     paths: Paths = field(default_factory=Paths)
 
     model: Any = MISSING
     dataset: Any = MISSING
-    guide_clip: Any = MISSING
-    score_clip: Any = MISSING
-    guide_aesthetic: Any = MISSING
-    score_aesthetic: Any = MISSING
-    guide_classifier: Any = MISSING
-    judge_classifier: Any = MISSING
-    features: Any = MISSING
-    perceptual: Any = MISSING
-    reference: Any = MISSING
+    networks: dict[str, Any] = field(default_factory=dict)
     loss: Any = MISSING
     sampler: Any = MISSING
     method: Any = MISSING

@@ -57,12 +57,14 @@ class Chain(ABC):
         times: the grid, descending; sampling starts at times[0] and ends at times[-1].
         n_stages: number of network evaluations per sample.
         noise_power: the factor k = 1 + eta^2 of the eps term in the reverse process: 1 for an ODE, 2 for the SDE.
+        n_members: coupled copies of the sample that the state consists of; 1 where it is anything else.
     """
 
     schedule: NoiseSchedule
     times: tuple[float, ...]
     n_stages: int
     noise_power: float = 1.0
+    n_members: int = 1
 
     def init(self, x_T: Tensor) -> State:
         """The state at times[0] from x_T (b, ...)."""
@@ -87,6 +89,14 @@ class Chain(ABC):
         """The sample x_0 (b, ...) at the end of the chain."""
         return state[0]
 
+    def samples(self, state: State) -> tuple[Tensor, ...]:
+        """All samples x_0 that the end of the chain holds, each (b, ...): the output, and its coupled copies."""
+        return (self.output(state),)
+
+    def ended(self, x_0: Tensor) -> State:
+        """A state at the end of the chain all of whose samples are x_0, (b, ...)."""
+        return (x_0,)
+
     def needs_noise(self, k: int) -> bool:
         """Whether `update` adds noise at stage k."""
         return False
@@ -101,12 +111,13 @@ class Chain(ABC):
         return self.schedule.transfer(self.times[step], self.times[step + 1])[1]
 
     @abstractmethod
-    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+    def rewind(self, after: State, step: int, noise: Tensor) -> State:
         """A state at the start of a step, drawn from the forward process given the one after it ("time travel").
 
+        It remembers nothing of earlier steps: fresh noise makes their predictions those of another path.
+
         Args:
-            before: the state at the start of the step; memory of earlier steps is taken from it.
-            after: the state at its end.
+            after: the state at the end of the step.
             step: index of the grid's step.
             noise: standard normal (b, ...).
         """

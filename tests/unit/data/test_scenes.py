@@ -6,11 +6,12 @@ from importlib import resources
 import numpy as np
 import pytest
 
-from guidebench.data.worlds import scenes, scenes_captions, scenes_judge
-from guidebench.data.worlds.scenes import Background, Scene, SceneObject
-from guidebench.data.worlds.scenes_captions import Group
-from guidebench.data.worlds.scenes_judge import Requirement
-from guidebench.data.worlds.scenes_world import SCENES
+from guidebench.data.worlds.scenes import captions, judge
+from guidebench.data.worlds.scenes import scene as scenes
+from guidebench.data.worlds.scenes.captions import Group
+from guidebench.data.worlds.scenes.judge import Requirement
+from guidebench.data.worlds.scenes.scene import Background, Scene, SceneObject
+from guidebench.data.worlds.scenes.world import SCENES
 from guidebench.data.worlds.world import SPLITS
 
 COUNT = 400
@@ -28,7 +29,7 @@ def pictures(test_scenes: list[Scene]) -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def drawbench() -> list[dict[str, str]]:
-    text = resources.files("guidebench.data.worlds").joinpath("scenes_drawbench.csv").read_text()
+    text = resources.files("guidebench.data.worlds.scenes").joinpath("drawbench.csv").read_text()
     return list(csv.DictReader(text.splitlines()))
 
 
@@ -46,7 +47,7 @@ def test_scene_and_picture_are_functions_of_split_and_index() -> None:
     picture = scenes.render(first)
     assert picture.shape == (64, 64, 3) and picture.dtype == np.uint8
     assert np.array_equal(picture, scenes.render(again))
-    assert scenes_captions.describe(first, np.random.default_rng(3)) == scenes_captions.describe(
+    assert captions.describe(first, np.random.default_rng(3)) == captions.describe(
         again, np.random.default_rng(3)
     )
 
@@ -96,7 +97,7 @@ def test_objects_lie_inside_and_do_not_touch(test_scenes: list[Scene]) -> None:
 
 def test_parser_finds_the_objects_of_clean_pictures(test_scenes, pictures) -> None:
     right = sum(
-        looks(scenes_judge.parse(picture)) == looks(scene.objects)
+        looks(judge.parse(picture)) == looks(scene.objects)
         for scene, picture in zip(test_scenes, pictures, strict=True)
     )
     assert right >= 0.97 * COUNT
@@ -109,14 +110,14 @@ def test_parser_tolerates_blur_and_noise(test_scenes, pictures) -> None:
         padded = np.pad(picture.astype(float), ((1, 1), (1, 1), (0, 0)), mode="edge")
         soft = sum(padded[y : y + 64, x : x + 64] for y in range(3) for x in range(3)) / 9
         soft += rng.normal(0.0, 4.0, soft.shape)
-        right += looks(scenes_judge.parse(np.clip(soft, 0, 255).astype(np.uint8))) == looks(scene.objects)
+        right += looks(judge.parse(np.clip(soft, 0, 255).astype(np.uint8))) == looks(scene.objects)
     assert right >= 0.9 * 150
 
 
 def test_parser_is_accurate_about_position(test_scenes, pictures) -> None:
     for scene, picture in zip(test_scenes, pictures, strict=True):
         if len(scene.objects) == 1:
-            (found,) = scenes_judge.parse(picture)
+            (found,) = judge.parse(picture)
             item = scene.objects[0]
             assert abs(found.x - item.x) < 3.5 and abs(found.y - item.y) < 3.5
             assert found.radius == pytest.approx(item.radius, rel=0.15)
@@ -126,25 +127,25 @@ def test_parser_separates_touching_objects_of_different_colors() -> None:
     picture = draw(
         SceneObject("square", "red", "large", 20, 32, 12), SceneObject("square", "blue", "large", 40, 32, 12)
     )
-    assert looks(scenes_judge.parse(picture)) == [("square", "blue", "large"), ("square", "red", "large")]
+    assert looks(judge.parse(picture)) == [("square", "blue", "large"), ("square", "red", "large")]
 
 
 def test_parser_on_pictures_without_objects() -> None:
-    assert scenes_judge.parse(draw()) == []
+    assert judge.parse(draw()) == []
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    assert not scenes_judge.satisfies(noise, Requirement.from_prompt("a red circle"))
+    assert not judge.satisfies(noise, Requirement.from_prompt("a red circle"))
 
 
 def test_parser_refuses_other_arrays() -> None:
     with pytest.raises(ValueError, match="uint8"):
-        scenes_judge.parse(np.zeros((64, 64, 3), dtype=np.float32))  # type: ignore[arg-type]
+        judge.parse(np.zeros((64, 64, 3), dtype=np.float32))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="shape"):
-        scenes_judge.parse(np.zeros((32, 32, 3), dtype=np.uint8))
+        judge.parse(np.zeros((32, 32, 3), dtype=np.uint8))
 
 
 def test_backgrounds_are_recognised(test_scenes, pictures) -> None:
     right = sum(
-        scenes_judge.background_name(picture) == scene.background.name
+        judge.background_name(picture) == scene.background.name
         for scene, picture in zip(test_scenes, pictures, strict=True)
     )
     assert right >= 0.97 * COUNT
@@ -154,14 +155,14 @@ def test_captions_are_true_and_use_the_vocabulary(test_scenes, pictures) -> None
     met = 0
     for index, (scene, picture) in enumerate(zip(test_scenes, pictures, strict=True)):
         text = SCENES.describe(scene, np.random.default_rng(index)).text
-        assert set(text.split()) <= set(scenes_captions.VOCABULARY)
-        met += scenes_judge.satisfies(picture, Requirement.from_prompt(text))
+        assert set(text.split()) <= set(captions.VOCABULARY)
+        met += judge.satisfies(picture, Requirement.from_prompt(text))
     assert met >= 0.97 * COUNT
 
 
 def test_descriptions_point_from_words_to_groups(test_scenes) -> None:
     for index, scene in enumerate(test_scenes[:100]):
-        description = scenes_captions.describe(scene, np.random.default_rng(index))
+        description = captions.describe(scene, np.random.default_rng(index))
         assert len(description.words) == len(description.owners)
         parsed = Requirement.from_prompt(" ".join(description.words))
         assert parsed.groups == description.groups
@@ -219,7 +220,7 @@ def test_judge_wants_exactly_the_objects_and_the_relation() -> None:
     both = draw(circle, square)
 
     def met(picture: np.ndarray, prompt: str) -> bool:
-        return scenes_judge.satisfies(picture, Requirement.from_prompt(prompt))
+        return judge.satisfies(picture, Requirement.from_prompt(prompt))
 
     assert met(both, "a red circle and a blue square")
     assert met(both, "a red circle left of a blue square")

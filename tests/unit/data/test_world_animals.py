@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from guidebench.data.worlds.animals import ANIMALS, KINDS, Animal
-from guidebench.data.worlds.animals_captions import MAX_WORDS
-from guidebench.data.worlds.animals_traits import BACKGROUNDS, EYES, FURS
+from guidebench.data.worlds.animals.captions import MAX_WORDS
+from guidebench.data.worlds.animals.traits import BACKGROUNDS, EYES, FURS
+from guidebench.data.worlds.animals.world import ANIMALS, KINDS, Animal
 from guidebench.data.worlds.world import SPLITS, Caption
 
 COUNT = 150

@@ -6,8 +6,8 @@ import string
 import numpy as np
 import pytest
 
-from guidebench.data.worlds import birds_species
-from guidebench.data.worlds.birds import ABSENT, BIRDS, NAMED, SPECIES, UNNAMED, Bird
+from guidebench.data.worlds.birds import species
+from guidebench.data.worlds.birds.world import ABSENT, BIRDS, NAMED, SPECIES, UNNAMED, Bird
 from guidebench.data.worlds.world import SPLITS
 
 COUNT = 300
@@ -91,16 +91,16 @@ def test_absent_species_are_made_of_shapes_and_colors_that_others_show() -> None
 
 def test_parts_are_known_names() -> None:
     for parts in SPECIES.values():
-        assert parts.build in birds_species.BUILDS
+        assert parts.build in species.BUILDS
         for (shape, color), shapes in (
-            (parts.beak, birds_species.BEAKS),
-            (parts.tail, birds_species.TAILS),
-            (parts.crest, birds_species.CRESTS),
-            (parts.marking, birds_species.MARKINGS),
+            (parts.beak, species.BEAKS),
+            (parts.tail, species.TAILS),
+            (parts.crest, species.CRESTS),
+            (parts.marking, species.MARKINGS),
         ):
             assert shape in shapes
-            assert color in birds_species.COLORS or shape == "none"
-        assert {parts.head, parts.back, parts.wing, parts.belly} <= set(birds_species.COLORS)
+            assert color in species.COLORS or shape == "none"
+        assert {parts.head, parts.back, parts.wing, parts.belly} <= set(species.COLORS)
 
 
 def test_portrait_draws_the_class_asked_for_absent_ones_too() -> None:
@@ -113,7 +113,7 @@ def test_unknown_class_and_species_are_refused() -> None:
     with pytest.raises(ValueError, match=r"dodo.*species cardinal"):
         BIRDS.portrait("species dodo", np.random.default_rng(0))
     with pytest.raises(ValueError, match=r"cardinal.*dodo"):
-        birds_species.sample("dodo", np.random.default_rng(0))
+        species.sample("dodo", np.random.default_rng(0))
 
 
 def test_captions_are_true_short_and_in_the_vocabulary(birds: list[Bird]) -> None:
@@ -202,12 +202,12 @@ def test_species_changes_the_bird_and_not_the_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("species", "color"), [("cardinal", "red"), ("cockatoo", "white"), ("flamingo", "pink")]
+    ("name", "color"), [("cardinal", "red"), ("cockatoo", "white"), ("flamingo", "pink")]
 )
-def test_a_bird_of_one_color_has_that_color(species: str, color: str) -> None:
-    wanted = np.array(birds_species.COLORS[color], float)
+def test_a_bird_of_one_color_has_that_color(name: str, color: str) -> None:
+    wanted = np.array(species.COLORS[color], float)
     for seed in range(4):
-        bird = dataclasses.replace(_portrait(f"species {species}", seed), wings="folded", place="branch")
+        bird = dataclasses.replace(_portrait(f"species {name}", seed), wings="folded", place="branch")
         image = BIRDS.render(bird).astype(float)
         near = np.linalg.norm(image - wanted, axis=-1) < 60
         assert near.mean() > 0.06
@@ -216,7 +216,7 @@ def test_a_bird_of_one_color_has_that_color(species: str, color: str) -> None:
 def test_looking_down_moves_the_beak_down() -> None:
     def beak(head: float) -> float:
         image = draw(species="puffin", nod=head, place="sky", extent=48.0)
-        orange = np.linalg.norm(image - birds_species.COLORS["orange"], axis=-1) < 70
+        orange = np.linalg.norm(image - species.COLORS["orange"], axis=-1) < 70
         assert orange.sum() > 20
         return float(
             np.nonzero(orange)[0].mean() - _top(draw(species="puffin", nod=head, place="sky", extent=48.0))
@@ -243,5 +243,5 @@ def _portrait(label: str, seed: int) -> Bird:
 
 
 def _top(image: np.ndarray) -> int:
-    dark = np.linalg.norm(image - birds_species.COLORS["black"], axis=-1) < 60
+    dark = np.linalg.norm(image - species.COLORS["black"], axis=-1) < 60
     return int(np.nonzero(dark.any(1))[0][0])

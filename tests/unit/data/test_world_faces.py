@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from guidebench.data.worlds.faces import FACES
-from guidebench.data.worlds.faces_drawing import BACKGROUND_COLORS
-from guidebench.data.worlds.faces_people import ATTRIBUTES, IDENTITY, Face, hair_word, skin_word
+from guidebench.data.worlds.faces.drawing import BACKGROUND_COLORS
+from guidebench.data.worlds.faces.people import ATTRIBUTES, IDENTITY, Face, hair_word, skin_word
+from guidebench.data.worlds.faces.world import FACES
 
 
 def pixels(face: Face) -> NDArray[np.float64]:

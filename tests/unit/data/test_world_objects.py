@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from guidebench.data.worlds.objects import BACKGROUNDS, COLORS, OBJECTS, ObjectPicture
-from guidebench.data.worlds.objects_solids import (
+from guidebench.data.worlds.objects.solids import (
     FIELD_OF_VIEW,
     REACH,
     SOLIDS,
@@ -17,6 +16,7 @@ from guidebench.data.worlds.objects_solids import (
     ground_shadow,
     solid_view,
 )
+from guidebench.data.worlds.objects.world import BACKGROUNDS, COLORS, OBJECTS, ObjectPicture
 from guidebench.data.worlds.world import SPLITS
 
 COUNT = 120

@@ -7,8 +7,8 @@ from torch.nn.functional import cross_entropy
 from guidebench.diffusion.random import RandomStreams
 from guidebench.errors import ConfigError
 from guidebench.losses.classifier import ClassifierLoss
-from guidebench.models.classifiers import SmallClassifier
-from guidebench.models.noisy_classifier import NoisyClassifier
+from guidebench.models.readers.classifiers import SmallClassifier
+from guidebench.models.readers.noisy_classifier import NoisyClassifier
 from guidebench.problems import ClassConditional, TextToImage
 from tiny_models import CLASSES
 
@@ -26,12 +26,12 @@ def test_value_and_gradient(loss: ClassifierLoss) -> None:
     torch.testing.assert_close(values, expected)
     ours, theirs = (torch.autograd.grad(v.sum(), images, retain_graph=True)[0] for v in (values, expected))
     torch.testing.assert_close(ours, theirs)
-    assert loss.networks == (loss.classifier.network_id,)
+    assert loss.readers == (loss.classifier,)
 
 
 def test_problems_without_a_class_are_refused(loss: ClassifierLoss) -> None:
     problems = [TextToImage("a", 0, "a cat", "")]
-    with pytest.raises(ConfigError, match="loss=classifier needs Labelled problems, got TextToImage"):
+    with pytest.raises(ConfigError, match="reads the field 'label' of a problem, and case"):
         loss.bind(problems, RandomStreams(problems))
 
 

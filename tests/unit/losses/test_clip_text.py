@@ -152,7 +152,7 @@ def test_the_official_variant_takes_the_best_crop_and_explicit_values_win(images
 
 
 def test_declares_its_network() -> None:
-    assert ClipText(SmoothCLIP()).networks == ("clip:smooth",)  # type: ignore[arg-type]
+    assert [r.network_id for r in ClipText(SmoothCLIP()).readers] == ["clip:smooth"]  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -169,5 +169,5 @@ def test_wrong_settings_are_refused_in_words(setting: dict[str, object], message
 
 
 def test_problems_without_a_prompt_are_refused() -> None:
-    with pytest.raises(ConfigError, match="TextToImage"):
+    with pytest.raises(ConfigError, match="the field 'prompt'"):
         _objective([Problem("case", 0)])

@@ -85,7 +85,7 @@ def test_gradients_are_finite_and_touch_the_root_on_the_floor_alone(loss: PathFo
 @pytest.mark.parametrize("loss", [PathFollowing(), ObstacleAvoidance()])
 def test_other_problems_are_refused(loss: PathFollowing) -> None:
     others: list[Problem] = [TextToImage("a", 0, "a cat", "x")]
-    with pytest.raises(ConfigError, match=r"loss=\w+ needs MotionControl problems, got TextToImage"):
+    with pytest.raises(ConfigError, match=r"loss=\w+ reads the field 'path'"):
         loss.bind(others, RandomStreams(others))
 
 

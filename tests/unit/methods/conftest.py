@@ -71,11 +71,6 @@ class Mixture(DiffusionModel):
 class Target(Loss):
     """Squared distance to an image that belongs to the problem; NaN for the case `bad`."""
 
-    networks = ()
-
-    def fingerprint(self) -> str:
-        return ""
-
     def bind(self, problems: Sequence[TextToImage], streams: object) -> Callable[[Tensor], Tensor]:
         def target(problem: TextToImage) -> Tensor:
             generator = torch.Generator().manual_seed(sum(problem.case_id.encode()))

@@ -45,12 +45,12 @@ def test_score_against_an_independent_formula() -> None:
 
 def test_declares_what_a_table_needs() -> None:
     metric = ClipScore(FixedCLIP(torch.ones(1, 2), torch.ones(1, 2)))  # type: ignore[arg-type]
-    assert metric.networks == ("clip:fixed",)
+    assert [reader.network_id for reader in metric.readers] == ["clip:fixed"]
     assert metric.higher_is_better
     assert "clip:fixed" in metric.protocol and "\n" not in metric.protocol
 
 
 def test_problems_without_a_prompt_are_refused() -> None:
     metric = ClipScore(FixedCLIP(torch.ones(1, 2), torch.ones(1, 2)))  # type: ignore[arg-type]
-    with pytest.raises(ConfigError, match="TextToImage"):
+    with pytest.raises(ConfigError, match="the field 'prompt'"):
         metric.evaluate(torch.rand(1, 3, 8, 8), [Problem("case", 0)])

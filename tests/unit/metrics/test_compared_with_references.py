@@ -11,8 +11,8 @@ from torch.nn.functional import cosine_similarity
 from guidebench.errors import ConfigError
 from guidebench.metrics.lpips import LPIPS
 from guidebench.metrics.psnr import PSNR
-from guidebench.models.classifiers import SmallClassifier
-from guidebench.models.perceptual import LayerDistance
+from guidebench.models.readers.classifiers import SmallClassifier
+from guidebench.models.readers.perceptual import LayerDistance
 from guidebench.pixels import to_tensor
 from guidebench.problems import Picture, Problem, Restoration, TextToImage
 
@@ -21,9 +21,7 @@ PIXELS = np.random.default_rng(0).integers(30, 220, (3, 16, 16, 3)).astype(np.ui
 
 @pytest.fixture
 def problems() -> list[Problem]:
-    return [
-        Restoration(f"c{i}", 0, 0, "cat", Picture(f"p{i}", partial(PIXELS.__getitem__, i))) for i in range(3)
-    ]
+    return [Restoration(f"c{i}", 0, Picture(f"p{i}", partial(PIXELS.__getitem__, i))) for i in range(3)]
 
 
 @pytest.fixture
@@ -62,5 +60,5 @@ def test_wrong_sizes_and_problems_are_refused(lpips: LPIPS, problems: list[Probl
     for metric in (PSNR(), lpips):
         with pytest.raises(ConfigError, match=r"samples are 8 pixels wide.*'p0' 16"):
             metric.evaluate(torch.rand(3, 3, 8, 8), problems)
-        with pytest.raises(ConfigError, match="needs Restoration problems, got TextToImage"):
+        with pytest.raises(ConfigError, match="the field 'reference'"):
             metric.evaluate(torch.rand(1, 3, 8, 8), [TextToImage("a", 0, "a", "")])

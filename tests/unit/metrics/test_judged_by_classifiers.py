@@ -9,7 +9,7 @@ from guidebench.errors import ConfigError
 from guidebench.metrics.accuracy import Accuracy
 from guidebench.metrics.classifier_loss import ClassifierLoss
 from guidebench.metrics.inception_score import InceptionScore
-from guidebench.models.classifiers import SmallClassifier
+from guidebench.models.readers.classifiers import SmallClassifier
 from guidebench.problems import ClassConditional, TextToImage
 from tiny_models import CLASSES
 
@@ -36,7 +36,7 @@ def test_accuracy_and_loss_are_those_of_the_logits(judge: SmallClassifier) -> No
 
 @pytest.mark.parametrize("metric", [Accuracy, ClassifierLoss])
 def test_problems_without_a_class_are_refused(judge: SmallClassifier, metric: type) -> None:
-    with pytest.raises(ConfigError, match="needs Labelled problems, got TextToImage"):
+    with pytest.raises(ConfigError, match="reads the field 'label' of a problem, and case"):
         metric(judge).evaluate(torch.rand(1, 3, 16, 16), [TextToImage("a", 0, "a cat", "")])
 
 

@@ -11,7 +11,7 @@ class BrightJudge:
     """Accepts an image for 'bright' when its mean pixel is above the middle."""
 
     name = "bright"
-    networks: tuple[str, ...] = ()
+    readers = ()
 
     def judge(self, image: np.ndarray, prompt: str) -> bool:
         assert image.dtype == np.uint8 and image.shape == (5, 6, 3)
@@ -41,9 +41,9 @@ def test_pixels_are_rounded_not_cut() -> None:
 
 def test_protocol_names_the_judge() -> None:
     metric = PromptSuccess(BrightJudge())
-    assert "bright" in metric.protocol and metric.networks == ()
+    assert "bright" in metric.protocol and metric.readers == ()
 
 
 def test_problems_without_a_prompt_are_refused() -> None:
-    with pytest.raises(ConfigError, match="TextToImage"):
+    with pytest.raises(ConfigError, match="the field 'prompt'"):
         PromptSuccess(BrightJudge()).evaluate(torch.rand(1, 3, 5, 6), [Problem("case", 0)])

@@ -10,8 +10,8 @@ from guidebench.diffusion.random import RandomStreams
 from guidebench.errors import WeightsError
 from guidebench.losses.aesthetic import Aesthetic
 from guidebench.metrics.aesthetic import AestheticScore
-from guidebench.models.aesthetic import AestheticHead
-from guidebench.models.clip import CLIP
+from guidebench.models.readers.aesthetic import AestheticHead
+from guidebench.models.readers.clip import CLIP
 from guidebench.problems import TextToImage
 from tiny_models import make_head_directory
 
@@ -49,7 +49,7 @@ def test_the_score_is_linear_in_the_unit_embedding(head: AestheticHead, clip: CL
     torch.testing.assert_close(head.score(images), expected)
     metric = AestheticScore(head)
     torch.testing.assert_close(metric.evaluate(images, PROBLEMS), expected)
-    assert set(metric.networks) == set(head.networks) and clip.network_id in head.networks
+    assert metric.readers == (clip, head)
 
 
 def test_the_loss_is_the_distance_of_the_clipped_score(

@@ -10,8 +10,8 @@ from torchvision.models import ResNet18_Weights, resnet18
 from torchvision.transforms.v2 import functional as transforms
 
 from guidebench.errors import ConfigError, WeightsError
-from guidebench.models.classifiers import Classifier, SmallClassifier, TorchvisionClassifier
 from guidebench.models.networks.small_classifiers import SmallResNet, SmallVGG
+from guidebench.models.readers.classifiers import Classifier, SmallClassifier, TorchvisionClassifier
 from guidebench.problems import ClassConditional
 from tiny_models import CLASSES, make_classifier_directory
 

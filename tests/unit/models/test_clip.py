@@ -9,7 +9,7 @@ from guidebench.errors import ConfigError, WeightsError
 from guidebench.losses.clip_text import ClipText
 from guidebench.metrics.clip_score import ClipScore
 from guidebench.models import weights
-from guidebench.models.clip import CLIP, _load
+from guidebench.models.readers.clip import CLIP, _load
 from guidebench.problems import TextToImage
 from tiny_models import make_clip_directory
 

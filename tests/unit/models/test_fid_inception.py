@@ -4,8 +4,8 @@ import torch
 from torch.nn.functional import max_pool2d
 from torchvision.models.inception import InceptionA, InceptionE
 
-from guidebench.models.features import InceptionV3
 from guidebench.models.networks.fid_inception import _A, _E, _LastE
+from guidebench.models.readers.features import InceptionV3
 
 
 def test_averages_leave_out_the_padding() -> None:

@@ -10,9 +10,9 @@ from torch.nn.functional import gelu, layer_norm, silu, softmax
 
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models.base import Guided
-from guidebench.models.clip import CLIP
 from guidebench.models.mdm import MDM
 from guidebench.models.networks.mdm_transformer import MotionTransformer, positions
+from guidebench.models.readers.clip import CLIP
 from guidebench.motion.representation import recover_joints
 
 SMALL = {"width": 32, "layers": 2, "heads": 4, "feed_forward": 16, "text_width": 8}

@@ -9,8 +9,8 @@ from torch.nn.functional import conv1d, layer_norm, leaky_relu
 
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.metrics.motion import TextMotionDistance
-from guidebench.models.motion_evaluator import TAGS, MotionEvaluator
 from guidebench.models.networks.text_motion_match import TextMotionMatch
+from guidebench.models.readers.motion_evaluator import TAGS, MotionEvaluator
 from guidebench.problems import MotionControl
 
 TOKENS = {"a person walks": "a/DET person/NOUN walk/Act_VIP", "jog": "jog/Act_VIP"}

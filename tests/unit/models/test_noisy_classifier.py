@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from guidebench.errors import WeightsError
 from guidebench.models.networks.adm_unet import EncoderUNet
-from guidebench.models.noisy_classifier import NoisyClassifier
+from guidebench.models.readers.noisy_classifier import NoisyClassifier
 
 CLASSES = ["cat", "dog", "owl"]
 SMALL: dict[str, Any] = {

@@ -14,13 +14,16 @@ from torch import Tensor
 from guidebench.metrics.base import Measure
 from guidebench.metrics.feature_distance import FID, KID
 from guidebench.metrics.psnr import PSNR
+from guidebench.models.readers.features import FeatureNetwork
+from guidebench.pixels import to_tensor, to_uint8
 from guidebench.problems import ClassConditional, Picture, Problem, Restoration
 from guidebench.runner.evaluate import evaluate, set_values, summary
 from guidebench.runner.experiment import Experiment
 from guidebench.runner.store import Record, Store
+from guidebench.samples import Part, SampleKind
 
 
-class Means:
+class Means(FeatureNetwork):
     """Mean colour as features; counts the images it saw."""
 
     network_id = "means"
@@ -28,6 +31,8 @@ class Means:
 
     def fingerprint(self) -> str:
         return "means"
+
+    def load(self, device: object) -> None: ...
 
     def pooled(self, images: Tensor) -> Tensor:
         Means.seen += len(images)
@@ -48,8 +53,8 @@ class Pictures:
 class Speed(PSNR):
     """Of motions: mean absolute difference of frames."""
 
-    kind = "motion"  # type: ignore[assignment]
-    handles = None  # type: ignore[assignment]
+    kind = "motion"
+    reads = ()
 
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         return images.diff(dim=1).abs().mean((1, 2))
@@ -64,36 +69,42 @@ class Job:
         self.config = {
             "metrics": {name: {} for name in self.measures},
             "batch_size": 2,
-            "seed": 0,
             "device": "cpu",
+            "save_latents": False,
         }
+
+    seeds = (0,)
 
     def metrics(self) -> dict[str, Measure]:
         return self.measures
 
 
 def stored_experiment(
-    root: Path, problems: list[Any], samples: list[np.ndarray | None], measures: dict[str, Measure]
+    root: Path, problems: list[Any], samples: list[Tensor | None], measures: dict[str, Measure]
 ) -> Experiment:
     """An experiment whose samples are stored already; None failed."""
     experiment = object.__new__(Experiment)
     experiment.job, experiment.store = Job(measures), Store(root)  # type: ignore[assignment]
+    experiment._whole = {}
     experiment.config_hash, experiment.generation_config, experiment.problems = (
         "hash",
         {"method": "x"},
         problems,
     )
     for problem, sample in zip(problems, samples, strict=True):
-        record = Record(problem.record(), "failed" if sample is None else "ok", "", 1, 0, 0.1, 1.0, {}, {})
-        experiment.store.write("hash", {}, problem, record, sample)
+        status = "failed" if sample is None else "ok"
+        record = Record(problem.record(), "hash", status, "", 1, 0, 0.1, 1.0, {}, {})
+        kind: SampleKind = "image" if sample is not None and sample.ndim == 3 else "motion"
+        parts = {} if sample is None else {"sample": Part(kind, sample)}
+        experiment.store.write("hash", {}, problem, record, parts)
     return experiment
 
 
 @pytest.fixture
 def restored(tmp_path: Path) -> Experiment:
     Means.seen = 0
-    problems = [Restoration(f"c{i}", 0, 0, "cat", Picture(f"p{i}", partial(picture, i))) for i in range(5)]
-    samples = [None if i == 3 else picture(i) for i in range(5)]
+    problems = [Restoration(f"c{i}", 0, Picture(f"p{i}", partial(picture, i))) for i in range(5)]
+    samples = [None if i == 3 else to_tensor([picture(i)])[0] for i in range(5)]
     sets = {"fid": FID(Means(), Pictures()), "kid": KID(Means(), Pictures())}
     return stored_experiment(tmp_path, problems, samples, {"psnr": PSNR(), **sets})
 
@@ -110,9 +121,9 @@ def test_metrics_of_samples_and_of_sets(restored: Experiment) -> None:
     assert set_values(restored)["fid"](features) == pytest.approx(expected, rel=1e-4)
     assert summary(restored, records)["fid"] == pytest.approx(expected, rel=1e-4)
     assert summary(restored, records)["psnr"] == pytest.approx(100)
-    assert records["prompt"].tolist() == [f"p{i}" for i in range(5)]
-    assert records["reference"].tolist() == [f"p{i}" for i in range(5)]
-    assert records["image"][3] == "" and Path(records["image"][0]).is_file()
+    assert records["caption"].tolist() == [f"p{i}" for i in range(5)]
+    assert records["problem.reference"].tolist() == [f"p{i}" for i in range(5)]
+    assert records["parts"][3] == {} and Path(records["parts"][0]["sample"]).is_file()
 
 
 def test_features_are_computed_once_and_shared(restored: Experiment) -> None:
@@ -141,20 +152,18 @@ def test_damaged_features_are_computed_again(restored: Experiment) -> None:
 
 def test_motions_are_kept_as_they_are(tmp_path: Path) -> None:
     problems = [ClassConditional(f"c{i}", 0, i, f"walk {i}") for i in range(3)]
-    motions = [np.random.default_rng(i).normal(size=(5, 2)).astype(np.float32) for i in range(3)]
+    motions = [torch.randn(5, 3, generator=torch.Generator().manual_seed(i)) for i in range(3)]
     experiment = stored_experiment(tmp_path, problems, list(motions), {"speed": Speed()})
     records = evaluate(experiment)
-    assert records["speed"].tolist() == pytest.approx([np.abs(np.diff(m, axis=0)).mean() for m in motions])
-    assert (records["image"] == "").all() and records["prompt"].tolist() == ["walk 0", "walk 1", "walk 2"]
+    assert records["speed"].tolist() == pytest.approx([float(m.diff(dim=0).abs().mean()) for m in motions])
+    assert records["caption"].tolist() == ["walk 0", "walk 1", "walk 2"]
     record = experiment.store.read("hash", problems[0])
-    assert record is not None and record.sample_file == "sample.npy"
-    stored = np.load(experiment.store.sample_dir("hash", problems[0]) / "sample.npy")
-    assert stored.dtype == np.float32 and (stored == motions[0]).all()
+    assert record is not None and record.parts == {"sample": "motion"}
+    stored = np.load(records["parts"][0]["sample"])
+    assert stored.dtype == np.float32 and (stored == motions[0].numpy()).all()
 
 
 def test_pixels_survive_the_way_through_files(tmp_path: Path) -> None:
-    from guidebench.pixels import to_tensor, to_uint8
-
     images = torch.rand(3, 3, 5, 4) * 1.2 - 0.1
     arrays = to_uint8(images)
     assert arrays.shape == (3, 5, 4, 3)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from guidebench.data.worlds import WORLDS
-from guidebench.data.worlds.scenes_judge import Requirement
+from guidebench.data.worlds.scenes.judge import Requirement
 from guidebench.data.worlds.world import Caption
 from guidebench.models.adm import ADM
 from guidebench.pixels import to_tensor

@@ -31,14 +31,13 @@ class ClassifierGuidance(Guidance):
     """
 
     paper = "Dhariwal & Nichol 2021, Algorithm 2"
-    handles = ("ClassConditional",)
     backpropagates = False
 
     def __init__(self, scale: float = 1.0) -> None:
         self.scale = scale
 
     def bind(self, setup: Setup, problems: Sequence[Problem], streams: RandomStreams) -> NoisyObjective:
-        return setup.loss.bind_noisy(problems, streams)
+        return setup.noisy_objective(problems, streams)
 
     def guide(self, stage: Stage) -> Tensor:
         with torch.enable_grad():

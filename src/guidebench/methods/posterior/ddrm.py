@@ -36,7 +36,6 @@ class DDRM(Guidance):
     """
 
     paper = "DDRM (Kawar et al. 2022), Eq. 8"
-    handles = ("Restoration",)
     backpropagates = False
     scale = 1.0
 

@@ -34,7 +34,6 @@ class PiGDM(Guidance):
     """
 
     paper = "PiGDM (Song et al. 2023), Algorithm 1"
-    handles = ("Restoration",)
 
     def __init__(
         self,

@@ -7,16 +7,17 @@ from itertools import cycle, islice
 import numpy as np
 import torch
 
-from guidebench.data.worlds import birds, scenes, scenes_captions
-from guidebench.data.worlds.animals import KINDS
-from guidebench.data.worlds.objects import OBJECTS
-from guidebench.data.worlds.scenes_judge import Requirement, satisfies
-from guidebench.data.worlds.scenes_world import SCENES
+from guidebench.data.worlds.animals.world import KINDS
+from guidebench.data.worlds.birds import world as birds
+from guidebench.data.worlds.objects.world import OBJECTS
+from guidebench.data.worlds.scenes import captions, scene
+from guidebench.data.worlds.scenes.judge import Requirement, satisfies
+from guidebench.data.worlds.scenes.world import SCENES
 from guidebench.methods.base import Setup
 from guidebench.methods.none import Unguided
 from guidebench.metrics.base import SetMetric
 from guidebench.models.base import DiffusionModel
-from guidebench.models.classifiers import Classifier
+from guidebench.models.readers.classifiers import Classifier
 from guidebench.pixels import to_tensor, to_uint8
 from guidebench.problems import TextToImage
 from guidebench.studies.zoo.estimates import Bar, Booleans, Floats, Number, jackknife
@@ -58,17 +59,15 @@ def prompts(n: int) -> list[Asked]:
     }
     for index in range(n):
         rng = SCENES.rng("test", 10**6 + index)
-        first, second = scenes.sample(rng, kind="pair").objects
+        first, second = scene.sample(rng, kind="pair").objects
         one, two = (f"{_article(o.color)} {o.color} {o.shape}" for o in (first, second))
-        relation = tuple(scenes_captions.RELATION_WORDS)[rng.integers(len(scenes_captions.RELATION_WORDS))]
+        relation = tuple(captions.RELATION_WORDS)[rng.integers(len(captions.RELATION_WORDS))]
         number = ("two", "three", "four")[rng.integers(3)]
         by_name["one object"].append(one)
         by_name["two objects"].append(f"{one} and {two}")
         by_name["two objects in a relation"].append(f"{one} {relation} {two}")
-        by_name["two to four of a kind"].append(
-            f"{number} {first.color} {scenes_captions.PLURALS[first.shape]}"
-        )
-    pairs = [f"{_article(color)} {color} {shape}" for color, shape in sorted(scenes.HELD_OUT)]
+        by_name["two to four of a kind"].append(f"{number} {first.color} {captions.PLURALS[first.shape]}")
+    pairs = [f"{_article(color)} {color} {shape}" for color, shape in sorted(scene.HELD_OUT)]
     by_name["held-out combination, one object"] = list(islice(cycle(pairs), n))
     by_name["held-out combination and another object"] = [
         f"{pair} and {other}"

@@ -6,8 +6,8 @@ from functools import cache
 
 import numpy as np
 
-from guidebench.data.worlds import faces_drawing
-from guidebench.data.worlds.faces import FACES
+from guidebench.data.worlds.faces import drawing as faces_drawing
+from guidebench.data.worlds.faces.world import FACES
 from guidebench.studies.zoo.estimates import Booleans, Floats
 from guidebench.studies.zoo.pictures import Images
 

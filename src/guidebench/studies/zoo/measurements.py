@@ -7,15 +7,15 @@ import numpy as np
 
 from guidebench.data.pictures import WorldPictures
 from guidebench.data.worlds import WORLDS
-from guidebench.data.worlds.scenes import Scene
-from guidebench.data.worlds.scenes_judge import parse
-from guidebench.data.worlds.scenes_world import SCENES
+from guidebench.data.worlds.scenes.judge import parse
+from guidebench.data.worlds.scenes.scene import Scene
+from guidebench.data.worlds.scenes.world import SCENES
 from guidebench.methods.base import Setup
 from guidebench.metrics.feature_distance import FID, KID
-from guidebench.models.aesthetic import AestheticHead
-from guidebench.models.classifiers import Classifier, SmallClassifier
-from guidebench.models.clip import CLIP
-from guidebench.models.noisy_classifier import NoisyClassifier
+from guidebench.models.readers.aesthetic import AestheticHead
+from guidebench.models.readers.classifiers import Classifier, SmallClassifier
+from guidebench.models.readers.clip import CLIP
+from guidebench.models.readers.noisy_classifier import NoisyClassifier
 from guidebench.studies.zoo import drawing, faces_parts, reading
 from guidebench.studies.zoo.estimates import (
     Bar,

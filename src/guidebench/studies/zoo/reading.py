@@ -7,11 +7,11 @@ import torch
 from numpy.typing import NDArray
 
 from guidebench.data.pleasantness import pleasantness
-from guidebench.models.aesthetic import AestheticHead
 from guidebench.models.base import DiffusionModel
-from guidebench.models.classifiers import Classifier
-from guidebench.models.clip import CLIP
-from guidebench.models.noisy_classifier import NoisyClassifier
+from guidebench.models.readers.aesthetic import AestheticHead
+from guidebench.models.readers.classifiers import Classifier
+from guidebench.models.readers.clip import CLIP
+from guidebench.models.readers.noisy_classifier import NoisyClassifier
 from guidebench.pixels import to_tensor
 from guidebench.studies.zoo.estimates import Booleans, Floats
 from guidebench.studies.zoo.pictures import Images, Pictures

@@ -1,0 +1,1 @@
+"""The *birds* world."""

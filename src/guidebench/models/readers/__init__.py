@@ -1,0 +1,1 @@
+"""Networks that read samples: they guide, judge, describe and compare, and never generate."""
