@@ -12,13 +12,15 @@ from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
 
-from embedded import aesthetic, classifier, clip, pixels, recogniser, text_to_image, vae
+from embedded import aesthetic, classifier, clip, one_step, pixels, recogniser, text_to_image, vae
 from embedded.data import ROOT
 
 TRAININGS: dict[str, Callable[[str, DictConfig], None]] = {
     "vae": vae.train,
     "text_encoder": text_to_image.train_text_encoder,
     "unet": text_to_image.train_unet,
+    "flow": text_to_image.train_unet,
+    "one_step": one_step.train,
     "clip": clip.train,
     "classifier": classifier.train,
     "pixels": pixels.train_unet,

@@ -42,7 +42,7 @@ def train(name: str, config: DictConfig) -> None:
     std = torch.tensor(list(config.std), device=DEVICE).view(1, 3, 1, 1)
 
     def loss_of(stage: DictConfig) -> Loss:
-        mixture = Mixture(stage.worlds, stage.images)
+        mixture = Mixture(stage.worlds, stage.images, stage.get("alone", 0.0))
 
         def loss(generator: torch.Generator) -> Tensor:
             batch = mixture.batch(stage.batch_size, generator)
@@ -52,6 +52,11 @@ def train(name: str, config: DictConfig) -> None:
             told = clip.encode_text(batch.tokens).float()
             logits = clip.logit_scale.exp().clamp(max=100.0) * F.normalize(seen) @ F.normalize(told).T
             target = torch.arange(len(seen), device=DEVICE)
+            if stage.get(
+                "others_false", False
+            ):  # what a caption says of another picture may be true: no contrast
+                true = batch.shown @ batch.said.T >= batch.said.sum(dim=1)
+                logits = logits.masked_fill(true.fill_diagonal_(False), float("-inf"))
             contrast = 0.5 * (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target))
             facts = F.binary_cross_entropy_with_logits(
                 trainee.facts(seen).float(), batch.shown

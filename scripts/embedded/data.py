@@ -16,6 +16,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from guidebench.data.worlds import WORLDS
+from guidebench.data.worlds.scenes import scene
 
 ROOT = Path(__file__).resolve().parents[2]
 CHECKPOINTS = Path(os.environ.get("GUIDEBENCH_CHECKPOINTS", ROOT / "checkpoints"))
@@ -27,6 +28,7 @@ FACTS = sorted({fact for world in WORLDS.values() for fact in world.facts})
 
 _FACT_INDEX = {fact: index for index, fact in enumerate(FACTS)}
 _MEANINGS = 24  # (token, fact) pairs kept per caption
+_PAIRS = 10**7
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
@@ -78,7 +80,8 @@ def load(source: str, split: str, count: int) -> Pictures:
     """The first `count` pictures of a split, rendered on the first call.
 
     Args:
-        source: name of a world, or "NAME-portraits": its classes in turn, also those that its splits lack.
+        source: name of a world, or "NAME-portraits": its classes in turn, also those that its splits lack, or
+            "scenes-pairs": scenes of two different objects, which alone show relations.
         split: "train", "validation" or "test".
         count: how many.
     """
@@ -98,13 +101,17 @@ def load(source: str, split: str, count: int) -> Pictures:
 
 
 def _draw(source: str, split: str, start: int, stop: int) -> dict[str, np.ndarray]:
-    portraits = source.endswith("-portraits")
-    world, ids = WORLDS[source.removesuffix("-portraits")], build_tokenizer().get_vocab()
+    name, _, kind = source.partition("-")
+    world, ids = WORLDS[name], build_tokenizer().get_vocab()
     columns: dict[str, list[Any]] = {column: [] for column in Pictures.__dataclass_fields__}
     for index in range(start, stop):
-        rng = world.rng(split, index)
-        label = world.classes[index % len(world.classes)] if portraits else None
-        picture = world.portrait(label, rng) if label else world.sample(rng)
+        if kind == "pairs":  # other pictures than those of "scenes" with the same numbers
+            rng = world.rng(split, _PAIRS + index)
+            picture = scene.sample(rng, kind="pair")
+        else:
+            rng = world.rng(split, index)
+            label = world.classes[index % len(world.classes)] if kind == "portraits" else None
+            picture = world.portrait(label, rng) if label else world.sample(rng)
         captions = [world.describe(picture, rng) for _ in range(CAPTIONS)]
         tokens = np.full((CAPTIONS, CONTEXT), ids["<pad>"], dtype=np.int16)
         meanings = np.full((CAPTIONS, _MEANINGS, 2), -1, dtype=np.int16)
@@ -145,16 +152,19 @@ class Mixture:
     Args:
         worlds: weight of each source, see `load`.
         count: training pictures per source.
+        alone: share of batches that come from one source alone.
     """
 
-    def __init__(self, worlds: Mapping[str, float], count: int) -> None:
+    def __init__(self, worlds: Mapping[str, float], count: int, alone: float = 0.0) -> None:
         self.parts = [load(name, "train", count) for name in worlds]
         self.weights = torch.tensor([float(weight) for weight in worlds.values()])
-        self.count = count
+        self.count, self.alone = count, alone
 
     def rows(self, size: int, generator: torch.Generator) -> list[np.ndarray]:
         """Rows of each world that make up one batch of `size`."""
         which = torch.multinomial(self.weights, size, replacement=True, generator=generator)
+        if self.alone and torch.rand((), generator=generator) < self.alone:
+            which = which[:1].expand(size)
         rows = torch.randint(self.count, (size,), generator=generator)
         return [rows[which == part].numpy() for part in range(len(self.parts))]
 

@@ -18,21 +18,27 @@ def half(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module).half()
 
 
+SCHEDULER = DDIMScheduler(
+    num_train_timesteps=1000,
+    beta_start=0.00085,
+    beta_end=0.012,
+    beta_schedule="scaled_linear",
+    prediction_type="epsilon",
+    clip_sample=False,
+    set_alpha_to_one=False,
+    steps_offset=1,
+)
+"""Stable Diffusion's."""
+
+ALPHAS = SCHEDULER.alphas_cumprod
+"""Products of 1 - beta, one per time step."""
+
+
 def write_pipeline_files() -> Path:
     """Write the latent model's tokenizer, scheduler and index; returns its folder."""
     folder = WEIGHTS / "text_to_image"
     build_tokenizer().save_pretrained(folder / "tokenizer")
-    scheduler = DDIMScheduler(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="epsilon",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
-    scheduler.save_pretrained(folder / "scheduler")
+    SCHEDULER.save_pretrained(folder / "scheduler")
     index = {
         "_class_name": "StableDiffusionPipeline",
         "feature_extractor": [None, None],

@@ -25,6 +25,7 @@ def train_in_stages(
     config: DictConfig,
     loss_of: Callable[[DictConfig], Loss],
     export: Callable[[nn.Module], None],
+    adapt: Callable[[DictConfig], nn.Module] | None = None,
 ) -> nn.Module:
     """Train a model through the stages of its configuration.
 
@@ -35,14 +36,15 @@ def train_in_stages(
             read here, and `export_every`.
         loss_of: makes the loss of a stage.
         export: writes a model.
+        adapt: called before each stage; returns what that stage trains, which may be a grown copy.
 
     Returns:
         The trained model.
     """
-    model = model.to(DEVICE)
     for stage in config.stages:
         settings = OmegaConf.merge(config, stage)
         assert isinstance(settings, DictConfig)
+        model = (model if adapt is None else adapt(settings)).to(DEVICE)
         finished = CHECKPOINTS / f"{name}-{stage.name}.safetensors"
         if not finished.exists():
             best = _train(f"{name}-{stage.name}", model, settings, loss_of, export)

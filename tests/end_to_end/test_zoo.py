@@ -31,6 +31,17 @@ def test_every_shipped_network_is_measured(tmp_path: Path, capsys: pytest.Captur
     assert len(asked) == 10 and all(row["n"] == "4" for row in asked.values())
     real, generated = (float(rows[f"FID of {name} to real"]["value"]) for name in ("real", "text to image"))
     assert 0 <= real < generated
+    assert rows["FID of text to image over that of the autoencoder alone"]["verdict"].startswith(
+        "at most 1.3"
+    )
+    for world in worlds:
+        name = f"{world}: power above half the Nyquist frequency, text to image over the autoencoder alone"
+        assert float(rows[name]["value"]) > 0
+    for part in ("eyes", "mouth", "hair"):
+        drawn, without = (
+            float(rows[f"faces, drawn{w}: {part} present (%)"]["value"]) for w in ("", " without")
+        )
+        assert without < 50 < drawn
     text = capsys.readouterr().out
     assert "at least 85" in text and "embedded_zoo.md" in text
 

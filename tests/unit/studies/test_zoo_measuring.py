@@ -13,7 +13,7 @@ from guidebench.data.worlds.scenes.judge import Requirement
 from guidebench.data.worlds.world import Caption
 from guidebench.models.adm import ADM
 from guidebench.pixels import to_tensor
-from guidebench.studies.zoo import drawing, reading
+from guidebench.studies.zoo import drawing, faces_parts, reading
 from guidebench.studies.zoo.estimates import Bar
 from guidebench.studies.zoo.pictures import Pictures, averaged, held_out, in_turn
 
@@ -200,12 +200,59 @@ def test_distance_takes_features_of_both_sides_in_order() -> None:
         value=lambda features, reference: float((features.mean(0) - reference.mean(0))[0]),
     )
     rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (60, 4, 4, 3), dtype=np.uint8)
-    number = drawing.distance(metric, images, images[::-1].copy())
-    assert number.value == pytest.approx(0, abs=1e-9)
-    brighter = np.minimum(images.astype(int) + 51, 255).astype(np.uint8)
-    expected = (brighter.astype(float) - images)[..., 0].mean() / 255
-    assert drawing.distance(metric, brighter, images).value == pytest.approx(expected, rel=1e-5)
+    images = rng.integers(0, 200, (60, 4, 4, 3), dtype=np.uint8)
+    real, same, brighter, twice = (
+        drawing.features(metric, shown) for shown in (images, images[::-1], images + 20, images + 40)
+    )
+    assert real.shape == (60, 3)
+    assert drawing.distance(metric, same, real).value == pytest.approx(0, abs=1e-7)
+    assert drawing.distance(metric, brighter, real).value == pytest.approx(20 / 255, rel=1e-5)
+    number = drawing.times_further(metric, twice, brighter, real)
+    assert number.value == pytest.approx(2, rel=1e-5) and number.n == 60
+
+
+def test_fine_power_is_that_of_frequencies_above_half_of_nyquists() -> None:
+    x = np.arange(64)
+
+    def waves(frequency: float, amplitude: float) -> np.ndarray:
+        """Vertical stripes of so many cycles per pixel."""
+        row = 128 + amplitude * np.cos(2 * np.pi * frequency * x)
+        return np.broadcast_to(row[None, None, :, None], (1, 64, 64, 3)).round().astype(np.uint8)
+
+    coarse, fine, twice = (
+        drawing.fine_power(waves(f, a))[0] for f, a in ((0.125, 90), (0.375, 40), (0.375, 80))
+    )
+    assert coarse < 0.01 * fine
+    assert twice == pytest.approx(4 * fine, rel=0.03)  # rounded to 8 bits
+    assert drawing.fine_power(plain((9, 9, 9)))[0] == pytest.approx(0)
+    # all of the stripes' power under the window: 3 channels, amplitude^2 / 2, (3 / 8)^2 kept by the window
+    assert fine == pytest.approx(3 * 40**2 / 2 * (3 / 8) ** 2, rel=0.05)
+    number = drawing.quotient(np.full(50, 3.0), np.full(50, 2.0))
+    assert number.value == 1.5 and number.interval == pytest.approx((1.5, 1.5))
+
+
+@pytest.mark.parametrize("part", faces_parts.PARTS)
+def test_faces_have_the_parts_that_are_drawn(part: str) -> None:
+    assert faces_parts.present(faces_parts.drawn(40, start=0), part).mean() > 0.9
+    assert faces_parts.present(faces_parts.drawn(40, without=part, start=0), part).mean() < 0.1
+    np.testing.assert_array_equal(
+        faces_parts.drawn(1, start=0), held_out_face()
+    )  # nothing stays left out afterwards
+
+
+def held_out_face() -> np.ndarray:
+    world = WORLDS["faces"]
+    return world.render(world.picture("validation", 0))[None]
+
+
+def test_attributes_are_held_against_what_the_caption_says() -> None:
+    class Ages(ChannelClassifier):
+        classes = ("old", "smiling", "glasses")
+
+    network: Any = Ages()
+    images = plain((200, 0, 200), (0, 200, 0))
+    said = [frozenset({"old", "smiling", "blue background"}), frozenset({"young", "neutral", "glasses"})]
+    assert reading.attributes_as_said(network, images, said).tolist() == [True, False, False, False, True]
 
 
 def test_held_out_pictures_are_of_the_test_split_and_portraits_of_every_class() -> None:

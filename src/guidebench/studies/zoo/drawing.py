@@ -150,15 +150,39 @@ def psnr(images: Images, others: Images) -> Floats:
     return 10 * np.log10(255.0**2 / error)
 
 
-def distance(metric: SetMetric, images: Images, reference: Images) -> Number:
-    """A distance of n images from n real ones, both left out by groups for the interval."""
-    features, real = (
-        np.concatenate(
-            [
-                metric.features(to_tensor(part[start : start + _BATCH])).double().numpy()
-                for start in range(0, len(part), _BATCH)
-            ]
-        )
-        for part in (images, reference)
+def fine_power(images: Images) -> Floats:
+    """Power of each image above half the Nyquist frequency, radially, per pixel and under Hann's window, (n,)."""
+    side = images.shape[1]
+    window = np.outer(np.hanning(side), np.hanning(side))[..., None]
+    centred = images - images.mean(axis=(1, 2), keepdims=True)
+    power = np.abs(np.fft.fft2(centred * window, axes=(1, 2))) ** 2
+    frequencies = np.fft.fftfreq(side)
+    fine = np.hypot(frequencies[:, None], frequencies) > 0.25
+    found: Floats = power[:, fine].sum(axis=(1, 2)) / side**4
+    return found
+
+
+def quotient(above: Floats, below: Floats) -> Number:
+    """Mean of (n,) over mean of (n,), both left out by groups for the interval."""
+    return jackknife(lambda rows: float(above[rows].mean() / below[rows].mean()), len(above))
+
+
+def features(metric: SetMetric, images: Images) -> Floats:
+    """What a metric compares, (n, d)."""
+    parts = [
+        metric.features(to_tensor(images[start : start + _BATCH])).double().numpy()
+        for start in range(0, len(images), _BATCH)
+    ]
+    return np.concatenate(parts)
+
+
+def distance(metric: SetMetric, seen: Floats, real: Floats) -> Number:
+    """A distance of n images from n real ones by their features, both left out by groups for the interval."""
+    return jackknife(lambda rows: metric.value(seen[rows], real[rows]), len(seen))
+
+
+def times_further(metric: SetMetric, seen: Floats, others: Floats, real: Floats) -> Number:
+    """How many times further `seen` is from real images than `others` are."""
+    return jackknife(
+        lambda rows: metric.value(seen[rows], real[rows]) / metric.value(others[rows], real[rows]), len(seen)
     )
-    return jackknife(lambda rows: metric.value(features[rows], real[rows]), len(features))

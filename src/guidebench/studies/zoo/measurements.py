@@ -16,7 +16,7 @@ from guidebench.models.readers.aesthetic import AestheticHead
 from guidebench.models.readers.classifiers import Classifier, SmallClassifier
 from guidebench.models.readers.clip import CLIP
 from guidebench.models.readers.noisy_classifier import NoisyClassifier
-from guidebench.studies.zoo import drawing, portraits, reading
+from guidebench.studies.zoo import drawing, faces_parts, portraits, reading
 from guidebench.studies.zoo.estimates import (
     Bar,
     Booleans,
@@ -95,7 +95,7 @@ def autoencoder(models: Models, n: int) -> Iterator[Row]:
     for name, world in WORLDS.items():
         images = held_out(world, n).images
         again = drawing.rebuilt(models.setup.model, images)
-        yield Row(f"{name}: PSNR (dB)", mean(drawing.psnr(images, again)), Bar(at_least=27))
+        yield Row(f"{name}: PSNR (dB)", mean(drawing.psnr(images, again)), Bar(at_least=30))
     scenes = [SCENES.picture("test", index) for index in range(n)]
     drawn = np.stack([SCENES.render(scene) for scene in scenes])
     for label, images in (
@@ -180,25 +180,49 @@ def classifiers(models: Models, n: int) -> Iterator[Row]:
 
 
 def distances(models: Models, n: int) -> Iterator[Row]:
-    """FID and KID of real, rebuilt and generated pictures of all worlds against other real ones."""
+    """FID and KID of real, rebuilt and generated pictures of all worlds against other real ones; sharpness; faces."""
     each = -(-n // len(WORLDS))
     reference = WorldPictures(list(WORLDS), "test", each * len(WORLDS))
     real = np.stack([picture.load() for picture in reference.pictures()])
     others = in_turn([held_out(world, each, start=each) for world in WORLDS.values()])
-    compared = {
-        "real": others.images,
-        "real after the autoencoder": drawing.rebuilt(models.setup.model, others.images),
-        "text to image": drawing.generate(
-            models.setup, [caption.text for caption in others.captions], "distance"
-        ),
-    }
+    rebuilt = drawing.rebuilt(models.setup.model, others.images)
+    made = drawing.generate(models.setup, [caption.text for caption in others.captions], "distance")
+    compared = {"real": others.images, "real after the autoencoder": rebuilt, "text to image": made}
     for metric in (FID(models.features, reference), KID(models.features, reference)):
-        for name, images in compared.items():
-            unit = f" ({metric.unit})" if metric.unit else ""
+        far = drawing.features(metric, real)
+        seen = {name: drawing.features(metric, images) for name, images in compared.items()}
+        unit = f" ({metric.unit})" if metric.unit else ""
+        for name, features in seen.items():
             yield Row(
-                f"{type(metric).__name__} of {name} to real{unit}",
-                drawing.distance(metric, images, real),
+                f"{type(metric).__name__} of {name} to real{unit}", drawing.distance(metric, features, far)
             )
+        if isinstance(metric, FID):
+            number = drawing.times_further(
+                metric, seen["text to image"], seen["real after the autoencoder"], far
+            )
+            yield Row("FID of text to image over that of the autoencoder alone", number, Bar(at_most=1.3))
+    for start, name in enumerate(WORLDS):
+        own = slice(start, None, len(WORLDS))
+        number = drawing.quotient(drawing.fine_power(rebuilt[own]), drawing.fine_power(others.images[own]))
+        yield Row(f"{name}: power above half the Nyquist frequency, the autoencoder alone over drawn", number)
+        number = drawing.quotient(drawing.fine_power(made[own]), drawing.fine_power(rebuilt[own]))
+        yield Row(
+            f"{name}: power above half the Nyquist frequency, text to image over the autoencoder alone",
+            number,
+            Bar(at_least=0.8, at_most=1.2),
+        )
+    own = slice(list(WORLDS).index("faces"), None, len(WORLDS))
+    said = [caption.facts for caption in others.captions[own]]
+    right = reading.attributes_as_said(models.classifiers["faces"].judge, made[own], said)
+    yield Row("faces: attributes as the caption says, by the judge (%)", rate(right), Bar(at_least=90))
+    for part in faces_parts.PARTS:
+        for name, images, bar in (
+            ("drawn", others.images, REPORTED),
+            ("text to image", made, Bar(at_least=90)),
+        ):
+            yield Row(f"faces, {name}: {part} present (%)", rate(faces_parts.present(images[own], part)), bar)
+        bare = faces_parts.drawn(each, without=part, start=0)
+        yield Row(f"faces, drawn without: {part} present (%)", rate(faces_parts.present(bare, part)))
 
 
 def pixel_space(models: Models, n: int) -> Iterator[Row]:
@@ -215,8 +239,11 @@ def pixel_space(models: Models, n: int) -> Iterator[Row]:
     others = averaged(in_turn([held_out(world, each, start=each) for world in worlds]), size).images
     made = drawing.generate(pixels.setup, [""] * len(real), "pixel space")
     metric = FID(models.features, reference)
-    for name, images in {"real": others, "generated": made}.items():
-        yield Row(f"FID of {name} to real", drawing.distance(metric, images, real))
+    far, near, seen = (drawing.features(metric, images) for images in (real, others, made))
+    yield Row("FID of real to real", drawing.distance(metric, near, far))
+    yield Row("FID of generated to real", drawing.distance(metric, seen, far))
+    number = drawing.times_further(metric, seen, near, far)
+    yield Row("FID of generated to real over that of real to real", number, Bar(at_most=3))
 
 
 def aesthetics(models: Models, n: int) -> Iterator[Row]:

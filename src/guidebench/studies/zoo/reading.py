@@ -1,5 +1,7 @@
 """How well networks read pictures: CLIPs rank captions, classifiers name classes, heads predict pleasantness."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -80,6 +82,26 @@ def read_right(classifier: Classifier, pictures: Pictures, multilabel: bool) -> 
     true = np.array([[name in shown for name in classifier.classes] for shown in pictures.shown])
     right: Booleans = torch.cat(said).numpy() == true
     return right
+
+
+_OPPOSITES = {"young": "old", "short hair": "long hair", "neutral": "smiling"}
+
+
+@torch.no_grad()
+def attributes_as_said(classifier: Classifier, images: Images, said: Sequence[frozenset[str]]) -> Booleans:
+    """Whether each attribute that a caption says, of those that the classifier reads, is read so in its picture, (k,)."""
+    logits = torch.cat(
+        [
+            classifier.logits(to_tensor(images[start : start + _BATCH]))
+            for start in range(0, len(images), _BATCH)
+        ]
+    )
+    right = []
+    for row, facts in zip(logits, said, strict=True):
+        for fact in sorted(facts & {*classifier.classes, *_OPPOSITES}):
+            name = _OPPOSITES.get(fact, fact)
+            right.append(bool(row[classifier.classes.index(name)] > 0) == (name == fact))
+    return np.array(right)
 
 
 @torch.no_grad()

@@ -57,15 +57,18 @@ class Scenes(World[scene.Scene]):
         facts = set().union(*groups)
         facts.add(f"{_NUMBERS[sum(group.count for group in told.groups) - 1]} in all")
         facts |= {f"{group.color} {group.shape}" for group in told.groups if group.color and group.shape}
+        roles: set[str] = set()
         for first, relation, second in told.relations:
             for index, role in ((first, relation), (second, _OPPOSITE[relation])):
                 group = told.groups[index]
-                facts |= {f"{role} {word}" for word in (group.color, group.shape) if word}
+                roles |= {f"{role} {word}" for word in (group.color, group.shape) if word}
         if "background" in told.words:
             facts.add(f"{told.words[told.words.index('background') - 1]} background")
         ends = {owner: position for position, owner in enumerate(told.owners) if owner >= 0}
         meanings = {position: frozenset(groups[owner]) for owner, position in ends.items()}
-        return Caption(told.words, frozenset(facts), meanings)
+        if roles:  # known when the second phrase has been read
+            meanings[ends[1]] |= roles
+        return Caption(told.words, frozenset(facts | roles), meanings)
 
 
 SCENES = Scenes()
