@@ -6,6 +6,7 @@ that is asked once, at the last time step, and predicts the noise, as SD-Turbo i
 References: Luhman & Luhman, "Knowledge Distillation in Iterative Generative Models for Improved Sampling Speed", 2021.
 """
 
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -113,7 +114,7 @@ def _sample(unet: nn.Module, x: Tensor, latents: Latents, tokens: Tensor, stage:
     """DDIM with guidance, evenly from the last time step to the first."""
     hidden = torch.cat([latents.states(latents.null[None]).expand(len(x), -1, -1), latents.states(tokens)])
     times = torch.linspace(LAST, 0, stage.teacher_steps + 1).round().long()
-    for now, then in zip(times[:-1], times[1:], strict=True):
+    for now, then in itertools.pairwise(times):
         at = torch.full((2 * len(x),), int(now), device=x.device)
         blank, told = unet(torch.cat([x, x]), at, hidden).sample.float().chunk(2)
         noise = blank + stage.cfg_scale * (told - blank)

@@ -217,7 +217,7 @@ def distances(models: Models, n: int) -> Iterator[Row]:
     yield Row("faces: attributes as the caption says, by the judge (%)", rate(right), Bar(at_least=90))
     for part in faces_parts.PARTS:
         for name, images, bar in (
-            ("drawn", others.images, REPORTED),
+            ("drawn", others.images, Bar()),
             ("text to image", made, Bar(at_least=90)),
         ):
             yield Row(f"faces, {name}: {part} present (%)", rate(faces_parts.present(images[own], part)), bar)

@@ -89,7 +89,7 @@ _OPPOSITES = {"young": "old", "short hair": "long hair", "neutral": "smiling"}
 
 @torch.no_grad()
 def attributes_as_said(classifier: Classifier, images: Images, said: Sequence[frozenset[str]]) -> Booleans:
-    """Whether each attribute that a caption says, of those that the classifier reads, is read so in its picture, (k,)."""
+    """Whether each attribute that a caption says and the classifier knows is read so in its picture, (k,)."""
     logits = torch.cat(
         [
             classifier.logits(to_tensor(images[start : start + _BATCH]))
