@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
 
-from embedded import aesthetic, classifier, clip, pixels, text_to_image, vae
+from embedded import aesthetic, classifier, clip, pixels, recogniser, text_to_image, vae
 from embedded.data import ROOT
 
 TRAININGS: dict[str, Callable[[str, DictConfig], None]] = {
@@ -23,6 +23,8 @@ TRAININGS: dict[str, Callable[[str, DictConfig], None]] = {
     "classifier": classifier.train,
     "pixels": pixels.train_unet,
     "noisy_classifier": pixels.train_noisy_classifier,
+    "recogniser": recogniser.train,
+    "diffusion_autoencoder": pixels.train_autoencoder,
     "aesthetic": aesthetic.train,
 }
 """What a configuration's `kind` trains; `all` goes through the kinds in this order."""

@@ -1,4 +1,5 @@
-"""The pixel-space model of animals and birds, and its noise-aware classifier; both see pictures averaged down."""
+"""Networks of noisy pixels, which see pictures averaged down: the unconditional model of animals and birds, its
+noise-aware classifier, and the diffusion autoencoder of faces."""
 
 import json
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from embedded.output import WEIGHTS, half
 from embedded.trainer import Loss, train_in_stages
 from guidebench.data.worlds import WORLDS
 from guidebench.models.networks.adm_unet import EncoderUNet, UNet
+from guidebench.models.networks.diffae_unet import AutoencoderUNet
 
 ALPHAS = torch.cumprod(1.0 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), dim=0).float().to(DEVICE)
 """ADM's linear schedule: products of 1 - beta."""
@@ -23,17 +25,38 @@ def train_unet(name: str, config: DictConfig) -> None:
     """Train the unconditional model to predict the noise, and write it under its name.
 
     A stage's `weighting` is "noise" for the plain error, or "velocity" for that of the velocity that the predicted
-    noise implies (Salimans & Ho 2022): the error over alpha. At the highest levels x_t is nearly the noise, so the
-    plain error is small there even where the mean colour of the picture is far off.
+    noise implies (Salimans & Ho 2022): the error over alpha, or over `least_alpha` where that is larger. At the
+    highest levels x_t is nearly the noise, so the plain error is small there even where the mean colour of the picture
+    is far off.
     """
 
     def loss(
         stage: DictConfig, network: nn.Module, batch: Batch, noisy: Tensor, noise: Tensor, times: Tensor
     ) -> Tensor:
-        errors = ((network(noisy, times).float() - noise) ** 2).mean(dim=(1, 2, 3))
-        return (errors / ALPHAS[times] if stage.weighting == "velocity" else errors).mean()
+        return _error(stage, network(noisy, times), noise, times)
 
     _train(name, config, UNet(**_architecture(config)), loss, {})
+
+
+def train_autoencoder(name: str, config: DictConfig) -> None:
+    """Train the diffusion autoencoder to predict the noise, given what its encoder reads from the clean picture.
+
+    `weighting` as for `train_unet`: what the encoder has to tell is needed where the noise hides the picture.
+    """
+
+    def loss(
+        stage: DictConfig, network: nn.Module, batch: Batch, noisy: Tensor, noise: Tensor, times: Tensor
+    ) -> Tensor:
+        return _error(stage, network(noisy, times, network.encoder(batch.images)), noise, times)
+
+    _train(name, config, AutoencoderUNet(**_architecture(config)), loss, {})
+
+
+def _error(stage: DictConfig, predicted: Tensor, noise: Tensor, times: Tensor) -> Tensor:
+    errors = ((predicted.float() - noise) ** 2).mean(dim=(1, 2, 3))
+    if stage.weighting == "velocity":
+        errors = errors / ALPHAS[times].clamp(min=float(stage.get("least_alpha", 0.0)))
+    return errors.mean()
 
 
 def train_noisy_classifier(name: str, config: DictConfig) -> None:

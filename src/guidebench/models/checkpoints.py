@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from guidebench.errors import WeightsError
+from guidebench.models.pickles import load_inert
 from guidebench.models.weights import digest, resolve
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
@@ -20,13 +21,15 @@ class Checkpoint:
     """Where the hyper-parameters and the weights of one network come from.
 
     Args:
-        source: a directory with `config.json` (the module's arguments) and `model.safetensors`; or a `.safetensors` or
-            `.pt` file; or the https address of one, downloaded on first use into torch's hub folder. Paths are
-            absolute, or relative to the package's weights.
+        source: a directory with `config.json` (the module's arguments) and `model.safetensors`; or a `.safetensors`,
+            `.pt` or (Lightning's) `.ckpt` file; or the https address of one, downloaded on first use into torch's hub
+            folder. Paths are absolute, or relative to the package's weights.
         architecture: the module's arguments; None reads the directory's `config.json`.
         sha256: of a downloaded file, in hexadecimal; None trusts the address.
         random_weights: build `architecture` with random weights (seed 0); `source` is then only a name.
         within: key of `config.json` that holds the module's arguments, beside other things; None: they are all of it.
+        prefix: of the module's keys in the file (keys of nested mappings are joined by dots); what has another is not
+            loaded.
     """
 
     source: str
@@ -34,6 +37,7 @@ class Checkpoint:
     sha256: str | None = None
     random_weights: bool = False
     within: str | None = None
+    prefix: str = ""
 
     def fingerprint(self) -> str:
         """Identifies the weights; downloads nothing."""
@@ -119,6 +123,8 @@ class Checkpoint:
                 from safetensors.torch import load_file
 
                 content: object = load_file(path)
+            elif path.suffix == ".ckpt":
+                content = load_inert(path)
             else:
                 content = torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # torch.load: pickle, zip and runtime errors of every kind
@@ -126,7 +132,13 @@ class Checkpoint:
                 f"{path} ({path.stat().st_size} bytes) cannot be read as a file of tensors: "
                 f"{type(error).__name__}: {str(error).splitlines()[0]} Fetch it again; pickled objects are refused."
             ) from error
-        state = {key: value for key, value in _flat(content) if not key.startswith(ignore)}
+        state = {
+            key.removeprefix(self.prefix): value
+            for key, value in _flat(content)
+            if key.startswith(self.prefix) and not key.startswith(ignore)
+        }
+        if not state and self.prefix:
+            raise WeightsError(f"{path} has no tensor whose key starts with {self.prefix!r}.")
         if not state or not all(isinstance(value, Tensor) for value in state.values()):
             raise WeightsError(f"{path} holds no plain mapping of names to tensors.")
         return state

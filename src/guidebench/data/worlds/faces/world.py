@@ -71,6 +71,12 @@ class Faces(World[Face]):
         attributes = (face.attributes - _WORN) | (other.attributes & _WORN)
         return replace(other, identity=face.identity, attributes=attributes)
 
+    def person(self, split: str, index: int, portraits: int) -> tuple[Face, ...]:
+        """Portraits of person `index` of a split: picture `index` and its retakes."""
+        rng = self.rng(split, index)
+        first = self.sample(rng)
+        return (first, *(self.retake(first, rng) for _ in range(portraits - 1)))
+
     def render(self, picture: Face) -> NDArray[np.uint8]:
         return render(picture)
 
@@ -97,9 +103,10 @@ class Faces(World[Face]):
         serve where pairs are to be chosen within a group. As in a studio, the background is white or gray, the
         head straight but for a little, and the light from above; each of the two portraits has its own setting.
         """
-        return tuple(self._subject(number) for number in range(1, GALLERY_SIZE + 1))
+        return tuple(self.subject(number) for number in range(1, GALLERY_SIZE + 1))
 
-    def _subject(self, number: int) -> Subject:
+    def subject(self, number: int) -> Subject:
+        """Person `number` (from 1) of the gallery; beyond its end, of its like, to measure recognisers on."""
         rng = np.random.default_rng([2026, zlib.crc32(self.name.encode()), len(SPLITS), number])
         identity = sample_identity(rng)
         attributes = {"long hair"} if number % 2 == 0 else set()
