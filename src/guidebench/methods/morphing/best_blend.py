@@ -82,5 +82,9 @@ class BestBlend(Method):
         sampled = self.n_blends * Unguided().cost(setup).nfe_fwd
         return Cost(nfe_fwd=2 * self.encoder.evaluations(setup) + sampled)
 
+    def printed_evaluations(self, setup: Setup) -> int:
+        """Forwards as the paper prints them: both people's encodings, one batch, count once."""
+        return self.cost(setup).nfe_fwd - self.encoder.evaluations(setup)
+
     def loss_evaluations(self, setup: Setup) -> int:
         return self.n_blends
