@@ -25,8 +25,8 @@ from guidebench.gradients.direct import Direct
 from guidebench.gradients.reversible import Reversible
 from guidebench.measuring import peak_memory
 from guidebench.models.base import DiffusionModel
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge
+from guidebench.runner.job import Job
 from guidebench.samplers.base import ReversibleChain
 
 

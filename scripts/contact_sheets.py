@@ -16,9 +16,9 @@ from guidebench.data.pictures import WorldPictures
 from guidebench.data.worlds import WORLDS
 from guidebench.methods.base import Setup
 from guidebench.models.adm import ADM
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge
 from guidebench.runner.experiment import device
+from guidebench.runner.job import Job
 from guidebench.samplers.ddim import DDIM
 from guidebench.studies.zoo.drawing import generate
 from guidebench.studies.zoo.pictures import Images, held_out

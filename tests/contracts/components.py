@@ -8,8 +8,8 @@ import pytest
 from numpy.typing import NDArray
 
 from guidebench.problems import ClassConditional, MotionControl, Picture, Problem, Restoration, TextToImage
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, shipped
+from guidebench.runner.job import Job
 from tiny_models import CLASSES
 
 _OVERRIDE = {
@@ -18,6 +18,7 @@ _OVERRIDE = {
     "classifier": "classifier@networks.judge_classifier={name}",
     "features": "features@networks.features={name}",
     "perceptual": "perceptual@networks.perceptual={name}",
+    "recogniser": "+recogniser@networks.recogniser={name}",
     "reference": "reference@networks.reference={name}",
     "metric": "+metric@metrics.contract={name}",
 }

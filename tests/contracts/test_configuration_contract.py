@@ -8,9 +8,9 @@ import torch
 from components import choices, choosing, groups, job
 
 from guidebench.errors import ConfigError
-from guidebench.runner.build import COMPONENTS
 from guidebench.runner.compat import check_compatibility
 from guidebench.runner.compose import compose_config
+from guidebench.runner.job import COMPONENTS
 
 EVERY_YAML = [(group, name) for group in groups() for name in choices(group)]
 

@@ -13,7 +13,8 @@ import torch
 import yaml
 
 from guidebench.losses.base import Loss
-from guidebench.runner.build import Job, check
+from guidebench.runner.components import check
+from guidebench.runner.job import Job
 
 
 def documented(checkout: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:

@@ -18,9 +18,10 @@ from guidebench.methods.base import Setup
 from guidebench.methods.none import Unguided
 from guidebench.methods.posterior.lgd_mc import LGDMC
 from guidebench.models.latent_diffusion import LatentDiffusion
-from guidebench.runner.build import Job, check
 from guidebench.runner.compat import check_compatibility
+from guidebench.runner.components import check
 from guidebench.runner.compose import compose_config, expand
+from guidebench.runner.job import Job
 from guidebench.samplers.ddim import DDIM
 
 

@@ -15,8 +15,8 @@ from guidebench.models.adm import ADM
 from guidebench.models.base import DiffusionModel
 from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.problems import Problem
-from guidebench.runner.build import Job
 from guidebench.runner.compat import check_compatibility
+from guidebench.runner.job import Job
 from tiny_models import CLASSES
 
 SAMPLERS = ["edict", "ddim"]

@@ -8,7 +8,7 @@ from components import choices, each, job, problems
 from torch import Tensor
 
 from guidebench.metrics.base import Measure, Metric, SetMetric
-from guidebench.runner.build import component_class
+from guidebench.runner.components import component_class
 from guidebench.runner.compose import shipped
 from guidebench.samples import KINDS
 

@@ -1,12 +1,10 @@
 """`guidebench gallery`: a table's images side by side in one static HTML page."""
 
 import argparse
-from pathlib import Path
 
-from rich.console import Console
-
+from guidebench.cli.printing import say
 from guidebench.errors import DataError
-from guidebench.runner import sweeps
+from guidebench.runner.tables import compose_table
 
 
 def main(argv: list[str]) -> int:
@@ -20,29 +18,33 @@ def main(argv: list[str]) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="Hydra overrides, as for `table`")
     arguments = parser.parse_intermixed_args(argv)
 
-    sweep = sweeps.load(arguments.name, arguments.overrides)
-    from guidebench.cli.regenerate import stored_records  # heavy: after the arguments are known to be right
-    from guidebench.metrics.base import Metric
+    composed = compose_table(arguments.name, arguments.overrides)
+    if composed.source != "samples":
+        raise DataError(f"{arguments.name}: stores no samples, so there are no pictures to show")
+    from guidebench.metrics.base import Metric  # heavy: after the arguments are known to be right
     from guidebench.report.gallery import write_gallery
-    from guidebench.runner.experiment import Experiment
+    from guidebench.runner.sources import prepared, stored_records
 
-    records = stored_records(sweep, [Experiment(swept.job) for swept in sweep.jobs])
+    records = stored_records(composed, prepared(composed, references=False))
     if records.empty:
         command = " ".join(["guidebench table", arguments.name, *arguments.overrides])
         raise DataError(f"nothing of {arguments.name} is stored; run `{command}` first")
-    measured = sweep.jobs[0].job.metrics()
-    ordered = dict.fromkeys([name for name in sweep.layout["metrics"] if name in measured] + list(measured))
+    spec = composed.specs[""]
+    labels = {row.name: row.label for row in spec.rows}
+    measured = {name: metric for entry in composed.jobs for name, metric in entry.job.metrics().items()}
+    ordered = dict.fromkeys([c.name for c in spec.columns if c.name in measured] + list(measured))
     path = write_gallery(
-        records,
-        Path(sweep.config["paths"]["tables"]) / f"{sweep.stem}_gallery.html",
-        title=sweep.layout["title"],
+        records.assign(row=records["row"].map(labels)),
+        composed.tables / f"{composed.stem}_gallery.html",
+        title=spec.title,
         metrics={
             name: measured[name].higher_is_better
             for name in ordered  # as in the table, the primary one first
             if isinstance(measured[name], Metric)
         },
-        setting=", ".join(f"{key} {value}" for key, value in sweep.labels.items()),
-        order=sweep.layout["rows"]["values"],
+        setting=", ".join(f"{key} {value}" for key, value in composed.labels.items()),
+        column="row",
+        order=list(labels.values()),
     )
-    Console().print(f"wrote {path}", soft_wrap=True)
+    say(f"wrote {path}")
     return 0

@@ -19,8 +19,8 @@ from guidebench.gradients.base import GradientStrategy
 from guidebench.gradients.checkpointed import Checkpointed
 from guidebench.gradients.compare import Measured, Problem, measure, true_gradient, unit_of
 from guidebench.models.base import DiffusionModel, Guided
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge, parse
+from guidebench.runner.job import Job
 from guidebench.samplers.base import EpsModel, Sampler, State, draw_noises
 from guidebench.samplers.dpm_solver import DPMSolver
 

@@ -26,6 +26,7 @@ GROUPS = (
     "aesthetic",
     "features",
     "perceptual",
+    "recogniser",
     "reference",
     "dataset",
     "metric",

@@ -15,10 +15,10 @@ from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Setup
 from guidebench.problems import Problem
 from guidebench.runner import sweeps
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, expand, merge
 from guidebench.runner.evaluate import check_references
 from guidebench.runner.experiment import Experiment
+from guidebench.runner.job import Job
 from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.sweeps import SweptJob
 

@@ -1,47 +1,56 @@
 """The progress bar of generation: ETA by network evaluations, seconds per image, evaluations and failures so far."""
 
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.status import Status
 
 from guidebench.diffusion.cost import Cost
 from guidebench.runner.store import Record
+from guidebench.runner.watch import Watch
 
 
-class GenerationProgress:
+class GenerationProgress(Watch):
     """Follows the missing samples of some jobs; work is weighed by network evaluations (a backward counts two).
 
     Args:
         console: where it draws.
-        work: missing samples and cost per sample, per job.
+        name: of what is made.
     """
 
-    def __init__(self, console: Console, work: Sequence[tuple[int, Cost]]) -> None:
-        self._samples = sum(n for n, _ in work)
-        self._done = self._failed = self._nfe = 0
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name = console, name
+        self._samples = self._done = self._failed = self._nfe = 0
         self._seconds = 0.0
         self._cost = Cost()
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._status: Status | None = None
+
+    def starting(self, work: Sequence[tuple[int, Cost]]) -> None:
+        self._end_status()
+        self._samples = sum(n for n, _ in work)
+        if not self._samples:
+            return
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=12),
             TextColumn("{task.fields[counts]}"),
             TextColumn("ETA"),
             TimeRemainingColumn(compact=True),
-            console=console,
-            disable=not any(n for n, _ in work),
+            console=self._console,
         )
         total = sum(n * _weight(cost) for n, cost in work)
         self._task = self._bar.add_task("generating", total=total, counts=f"0/{self._samples}")
+        self._bar.start()
 
-    def job(self, text: str, cost: Cost) -> None:
-        """Say which job is under way, and what each of its samples was announced to cost."""
+    def job(self, name: str, cost: Cost) -> None:
         self._cost = cost
-        self._bar.update(self._task, description=text)
+        if self._bar:
+            self._bar.update(self._task, description=name)
 
     def advance(self, records: Sequence[Record]) -> None:
-        """Count newly stored samples."""
         self._done += len(records)
         self._failed += sum(record.status == "failed" for record in records)
         self._seconds += sum(record.seconds for record in records)
@@ -50,16 +59,30 @@ class GenerationProgress:
             f"{self._done}/{self._samples}, {self._seconds / self._done:.2f} s/image, "
             f"NFE {self._nfe}, {self._failed} failed"
         )
-        self._bar.update(self._task, advance=len(records) * _weight(self._cost), counts=counts)
+        if self._bar:
+            self._bar.update(self._task, advance=len(records) * _weight(self._cost), counts=counts)
 
-    def __enter__(self) -> "GenerationProgress":
-        self._bar.start()
-        return self
+    def tell(self, what: str) -> None:
+        if self._bar:
+            self._bar.update(self._task, description=what)
+            return
+        text = f"{self._name}: {what}"
+        if self._status:
+            self._status.update(text)
+        else:
+            self._status = self._console.status(text)
+            self._status.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
+    def done(self) -> None:
+        self._end_status()
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+
+    def _end_status(self) -> None:
+        if self._status:
+            self._status.stop()
+            self._status = None
 
 
 def _weight(cost: Cost) -> int:

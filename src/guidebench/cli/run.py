@@ -12,8 +12,8 @@ from rich.console import Console
 
 from guidebench.errors import GuidebenchError
 from guidebench.runner import schema
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, expand, shipped
+from guidebench.runner.job import Job
 
 _log = logging.getLogger(__name__)
 
@@ -72,13 +72,14 @@ def _run(cfg: DictConfig) -> None:
     check_references(experiment.job)
     config, console = experiment.job.config, Console()
     choice, seed = HydraConfig.get().runtime.choices["method"], config["seed"]
-    missing = experiment.missing()
-    with GenerationProgress(
-        console, [(sum(len(b.problems) for b in missing), experiment.cost())]
-    ) as progress:
+    missing, progress = experiment.missing(), GenerationProgress(console, choice)
+    progress.starting([(sum(len(b.problems) for b in missing), experiment.cost())])
+    try:
         progress.job(f"{choice} seed {seed}", experiment.cost())
         left = experiment.run(missing, progress.advance, wait=False)
         experiment.run(left, progress.advance, wait=True)
+    finally:
+        progress.done()
     records = evaluate(experiment, method=choice)
     logger, root = experiment.job.build("logger"), Path(config["paths"]["results"]) / "runs"
     group = Path(HydraConfig.get().sweep.dir).name

@@ -14,9 +14,9 @@ from guidebench.models.readers.noisy_classifier import NoisyClassifier
 from guidebench.report.render import to_console, write_table
 from guidebench.report.statistics import Estimate
 from guidebench.report.table import Block, Cell, Column, Row, Table
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config, merge
 from guidebench.runner.experiment import device
+from guidebench.runner.job import Job
 from guidebench.samplers.ddim import DDIM
 from guidebench.studies.zoo.measurements import PARTS, Models, PixelSpace, Readers
 from guidebench.studies.zoo.measurements import Row as Measured

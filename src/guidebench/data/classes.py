@@ -1,8 +1,8 @@
 """Classes to make images of, and images of known classes to restore."""
 
-import re
 from collections.abc import Sequence
 
+from guidebench.data.case_ids import case_id, slug
 from guidebench.data.pictures import PictureSet, imagenet_names
 from guidebench.data.worlds import WORLDS
 from guidebench.errors import DataError
@@ -29,13 +29,13 @@ class WorldClasses:
         self.names = [name for world in worlds for name in WORLDS[world].classes]
         if not set(without) <= set(self.names):
             raise DataError(f"dataset.without={list(without)}: allowed are {', '.join(self.names)}.")
-        self.without, self.limit = set(without), limit
+        self.without, self.limit = set(without), _checked(limit)
 
     def problems(self, seeds: Sequence[int]) -> list[ClassConditional]:
         """Every class with every seed, classes outermost."""
         kept = [(label, name) for label, name in enumerate(self.names) if name not in self.without]
         return [
-            ClassConditional(_slug(name), seed, label, name)
+            ClassConditional(case_id(name), seed, label, name)
             for label, name in kept[: self.limit]
             for seed in seeds
         ]
@@ -52,7 +52,7 @@ class ImageNetClasses:
     gives: tuple[str, ...] = ("label", "name")
 
     def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
+        self.limit = _checked(limit)
 
     def problems(self, seeds: Sequence[int]) -> list[ClassConditional]:
         """Every class with every seed, classes outermost; case ids begin with the class's number, as names repeat."""
@@ -60,7 +60,7 @@ class ImageNetClasses:
         n = len(names) if self.limit is None else self.limit
         kept = [names[i * len(names) // n] for i in range(n)]
         return [
-            ClassConditional(f"{label}-{_slug(name)}", seed, label, name)
+            ClassConditional(f"{label}-{slug(name)}", seed, label, name)
             for label, name in kept
             for seed in seeds
         ]
@@ -78,7 +78,7 @@ class Restorations:
     gives: tuple[str, ...] = ("reference", "label", "name")
 
     def __init__(self, pictures: PictureSet, limit: int | None = None) -> None:
-        self.pictures, self.limit = pictures, limit
+        self.pictures, self.limit = pictures, _checked(limit)
 
     def problems(self, seeds: Sequence[int]) -> list[Restoration]:
         """Every image with every seed, images outermost.
@@ -89,11 +89,13 @@ class Restorations:
         found = self.pictures.labelled()
         n = len(found) if self.limit is None else min(self.limit, len(found))
         return [
-            Restoration(_slug(picture.name), seed, picture, label, name)
+            Restoration(case_id(picture.name), seed, picture, label, name)
             for picture, label, name in (found[i * len(found) // n] for i in range(n))
             for seed in seeds
         ]
 
 
-def _slug(text: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+def _checked(limit: int | None) -> int | None:
+    if limit is not None and limit < 1:
+        raise DataError(f"dataset.limit={limit}; allowed: 1 or more, or null for all.")
+    return limit

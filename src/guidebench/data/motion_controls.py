@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from guidebench.data.case_ids import case_id
 from guidebench.errors import DataError
 from guidebench.problems import MotionControl
 
@@ -45,7 +46,9 @@ class MotionControls:
     def problems(self, seeds: Sequence[int]) -> list[MotionControl]:
         """Every prompt in every direction with every seed, prompts outermost."""
         return [
-            MotionControl(f"{name}-{i}", seed, prompt, (end,), self._obstacle(end), name.replace("-", " "))
+            MotionControl(
+                f"{case_id(name)}-{i}", seed, prompt, (end,), self._obstacle(end), name.replace("-", " ")
+            )
             for name, prompt in self.prompts.items()
             for i, end in enumerate(self._ends(self.reach[name]))
             for seed in seeds

@@ -8,14 +8,12 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
+from guidebench.data.image_files import SUFFIXES, content_digest, image_files, read_square, usable
 from guidebench.data.worlds import WORLDS
 from guidebench.data.worlds.world import IMAGE_SIZE, SPLITS
 from guidebench.errors import DataError
 from guidebench.problems import Picture
-
-_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 
 class LabelledPicture(NamedTuple):
@@ -81,7 +79,10 @@ class WorldPictures(PictureSet):
 
     def pictures(self) -> Sequence[Picture]:
         return [
-            Picture(f"{world}/{self.split}/{index}/{self.size}px", partial(self._draw, world, index))
+            Picture(
+                f"{world}/{self.split}/{index}/{self.size}px {WORLDS[world].fingerprint}",
+                partial(self._draw, world, index),
+            )
             for world, index in self._indices
         ]
 
@@ -111,7 +112,8 @@ class WorldPictures(PictureSet):
 class ImageFolder(PictureSet):
     """Images in a folder with one subfolder per class, such as ImageNet's validation set.
 
-    Each is cropped to its central square and resized (bicubic, antialiased), as Pillow's `ImageOps.fit` does.
+    Each is turned upright, put on white where it has an alpha channel, cropped to its central square and resized
+    (bicubic, antialiased), as Pillow's `ImageOps.fit` does. Files that cannot be read are told and left out.
 
     Args:
         path: the folder; classes are its subfolders in alphabetical order.
@@ -123,6 +125,8 @@ class ImageFolder(PictureSet):
     def __init__(
         self, path: str, size: int, n: int | None = None, names: Literal["folders", "imagenet"] = "folders"
     ) -> None:
+        if size < 1 or (n is not None and n < 1):
+            raise DataError(f"size={size}, n={n}: allowed are 1 or more, and null for all images.")
         self.path, self.size, self.n, self.names = path, size, n, names
 
     @property
@@ -131,13 +135,16 @@ class ImageFolder(PictureSet):
 
     def pictures(self) -> Sequence[Picture]:
         return [
-            Picture(f"{file.relative_to(self._root).as_posix()} {self.size}px", partial(self._read, file))
+            Picture(
+                f"{file.relative_to(self._root).as_posix()} {self.size}px {content_digest(file)}",
+                partial(read_square, file, self.size),
+            )
             for file in self._files
         ]
 
     def labelled(self) -> list[LabelledPicture]:
         files = self._files
-        folders = sorted(path.name for path in self._root.iterdir() if path.is_dir())
+        folders = sorted(p.name for p in self._root.iterdir() if p.is_dir() and p.name[0] != ".")
         names = folders if self.names == "folders" else imagenet_names()
         if len(names) != len(folders):
             raise DataError(
@@ -155,23 +162,13 @@ class ImageFolder(PictureSet):
 
     @cached_property
     def _files(self) -> list[Path]:
-        files = sorted(p for p in self._root.glob("*/*") if p.suffix.lower() in _SUFFIXES)
+        files = image_files(self._root, "[!.]*/*")
         if len(files) < (self.n or 1):
             raise DataError(
                 f"{self._root} holds {len(files)} images in subfolders, {self.n or 1} are needed; give a folder with "
-                f"one subfolder of images ({', '.join(_SUFFIXES)}) per class."
+                f"one subfolder of images ({', '.join(SUFFIXES)}) per class."
             )
-        if self.n is None:
-            return files
-        return [files[i * len(files) // self.n] for i in range(self.n)]
-
-    def _read(self, file: Path) -> NDArray[np.uint8]:
-        try:
-            with Image.open(file) as image:
-                square = ImageOps.fit(image.convert("RGB"), (self.size, self.size), Image.Resampling.BICUBIC)
-        except (OSError, UnidentifiedImageError) as error:
-            raise DataError(f"{file} cannot be read as an image: {error}") from error
-        return np.asarray(square)
+        return usable(self._root, files, self.n)
 
 
 def imagenet_names() -> list[str]:

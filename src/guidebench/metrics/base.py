@@ -70,7 +70,12 @@ class SetMetric(Measure):
 
     Each sample contributes a row of features, which is stored once, under `fingerprint` alone: metrics of equal
     fingerprint share them.
+
+    Subclasses declare, as literals:
+        value_only: parameters on which `value` depends and `features` does not.
     """
+
+    value_only: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def features(self, images: Tensor) -> Tensor:
@@ -99,6 +104,20 @@ class SetMetric(Measure):
         Returns:
             A number; NaN where n is too small for one.
         """
+
+    def leaving_out(self, features: FloatArray, reference: FloatArray, codes: NDArray[np.intp]) -> FloatArray:
+        """The values without each group of samples, which the jackknife asks for.
+
+        Args:
+            features: (n, d).
+            reference: (m, d), of `reference`.
+            codes: (n,) number of each sample's group, 0 to G - 1.
+
+        Returns:
+            (G,)
+        """
+        groups = range(int(codes.max()) + 1)
+        return np.array([self.value(features[codes != group], reference) for group in groups])
 
     def caveat(self, n: int, d: int) -> str:
         """What must be said beside a value of n samples with features of dimension d; "" if nothing."""

@@ -4,12 +4,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from guidebench.metrics.base import FloatArray, ReferenceSet, SetMetric
 from guidebench.models.readers.base import Reader
 from guidebench.models.readers.features import FeatureNetwork
 from guidebench.problems import Picture
+
+LARGE = 20_000
+"""Samples from which on the bias of FID hardly matters."""
 
 
 class FeatureDistance(SetMetric):
@@ -21,6 +25,7 @@ class FeatureDistance(SetMetric):
     """
 
     higher_is_better: bool = False
+    value_only = ("reference",)
 
     def __init__(self, features: FeatureNetwork, reference: ReferenceSet) -> None:
         self.network, self.reference_set = features, reference
@@ -87,11 +92,12 @@ class FID(FeatureDistance):
         return self._moments[1:]
 
     def caveat(self, n: int, d: int) -> str:
-        if n > d:
+        if n >= LARGE:
             return ""
+        singular = f" for features of dimension {d}, whose covariance is then singular" if n <= d else ""
         return (
-            f"as few as {n} samples for features of dimension {d}: their covariance is singular and the value too "
-            "large; compare only values of equal n"
+            f"as few as {n} samples{singular}: too large by an amount that falls as 1/n, which the interval does not "
+            f"cover; compare only values of equal n, and KID, which is unbiased, with values of {LARGE} samples"
         )
 
 
@@ -125,6 +131,28 @@ class KID(FeatureDistance):
         between = sum(kernel.sum() for kernel in _kernels(features, reference))
         between /= len(features) * len(reference)
         return float(1000 * (_mean_of_pairs(features) + self._within[1] - 2 * between))
+
+    def leaving_out(self, features: FloatArray, reference: FloatArray, codes: NDArray[np.intp]) -> FloatArray:
+        r"""From sums of the kernel over pairs of groups, which are computed once.
+
+        Without group g, sum_{i != j} k(x_i, x_j) is the whole sum minus 2 S_g. + S_gg, with S_gh the sum over i in g and
+        j in h.
+        """
+        if min(len(features), len(reference)) < 2:
+            return super().leaving_out(features, reference, codes)
+        self.value(features[:2], reference)  # keeps the reference's own mean
+        assert self._within is not None
+        member = np.eye(int(codes.max()) + 1)[codes]  # (n, G)
+        rows = np.concatenate([kernel @ member for kernel in _kernels(features, features)])  # (n, G)
+        sums = member.T @ rows  # (G, G)
+        diagonal = member.T @ (np.square(features).mean(axis=1) + 1) ** 3
+        between = member.T @ np.concatenate([kernel.sum(axis=1) for kernel in _kernels(features, reference)])
+        n = len(features) - member.sum(axis=0)
+        pairs = sums.sum() - 2 * sums.sum(axis=1) + sums.diagonal() - (diagonal.sum() - diagonal)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            within = pairs / (n * (n - 1))
+            crossing = (between.sum() - between) / (n * len(reference))
+        return np.where(n < 2, np.nan, 1000 * (within + self._within[1] - 2 * crossing))
 
 
 def _mean_of_pairs(features: FloatArray) -> float:

@@ -22,7 +22,7 @@ class ADM(DiffusionModel):
     Args:
         source: directory, file or address of the weights, see `Checkpoint`.
         architecture: arguments of `UNet`; null where `source` is a directory with `architecture` in its config.json.
-        sha256: of a downloaded file; null trusts the address.
+        sha256: of the file, see `Checkpoint`.
         random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
         dtype: precision of the network: "float32" or "bfloat16".
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
@@ -96,9 +97,14 @@ class Guided:
 
     def __init__(self, model: DiffusionModel, cfg_scale: float) -> None:
         self.cfg_scale = cfg_scale
-        self.null = model.condition([model.null])
+        self._model = model
         self._both = CountedModel(model.eps, rows=2)
         self._one = CountedModel(model.eps, rows=1)
+
+    @cached_property
+    def null(self) -> Tensor:
+        """No condition, (1, ...); asked for where it is used, since a model may have none."""
+        return self._model.condition([self._model.null])
 
     @staticmethod
     def rows(cfg_scale: float) -> int:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from guidebench.errors import WeightsError
+from guidebench.models import downloads
 from guidebench.models.pickles import load_inert
 from guidebench.models.weights import digest, resolve
 
@@ -23,9 +24,10 @@ class Checkpoint:
     Args:
         source: a directory with `config.json` (the module's arguments) and `model.safetensors`; or a `.safetensors`,
             `.pt` or (Lightning's) `.ckpt` file; or the https address of one, downloaded on first use into torch's hub
-            folder. Paths are absolute, or relative to the package's weights.
+            folder and verified on every use. Paths are absolute, or relative to the package's weights.
         architecture: the module's arguments; None reads the directory's `config.json`.
-        sha256: of a downloaded file, in hexadecimal; None trusts the address.
+        sha256: of the file, in hexadecimal, or how it begins; None accepts any file, and holds a downloaded one against
+            what it was at its first use.
         random_weights: build `architecture` with random weights (seed 0); `source` is then only a name.
         within: key of `config.json` that holds the module's arguments, beside other things; None: they are all of it.
         prefix: of the module's keys in the file (keys of nested mappings are joined by dots); what has another is not
@@ -40,11 +42,15 @@ class Checkpoint:
     prefix: str = ""
 
     def fingerprint(self) -> str:
-        """Identifies the weights; downloads nothing."""
+        """Identifies the weights by their bytes; downloads nothing where `sha256` is known.
+
+        Raises:
+            WeightsError: there are none, or they are not those of `sha256`.
+        """
         if self.random_weights:
             return f"{self.source}, random weights, seed 0"
         if self._remote:
-            return f"{self.source}@{self.sha256}"
+            return downloads.fingerprint(self.source, self.sha256)
         return digest(resolve(self.source))
 
     def build(
@@ -67,10 +73,10 @@ class Checkpoint:
                 network = self._make(module, arguments)
                 _wake(network)
         else:
-            state = self._state(tuple(ignore))
+            state = self.tensors(ignore)
             with torch.device("meta"):
                 network = self._make(module, arguments)
-            self._check(state, network.state_dict())
+            check_keys(self.source, state, network.state_dict())
             network.load_state_dict(state, assign=True)
         return network.to(dtype).eval().requires_grad_(False)
 
@@ -102,21 +108,21 @@ class Checkpoint:
             found = resolve(self.source)
             if found.is_dir() and not (found / _WEIGHTS).is_file():
                 raise WeightsError(f"{found} has no {_WEIGHTS}.")
-            return found / _WEIGHTS if found.is_dir() else found
-        path = Path(torch.hub.get_dir()) / "checkpoints" / self.source.rsplit("/", 1)[-1]
-        if not path.is_file():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                torch.hub.download_url_to_file(self.source, str(path), self.sha256)
-            except (OSError, RuntimeError) as error:
-                raise WeightsError(
-                    f"{self.source} could not be downloaded to {path}: {error}. Put the file there by hand, or "
-                    "set random_weights=true to run the architecture without weights."
-                ) from error
-        return path
+            file = found / _WEIGHTS if found.is_dir() else found
+            if self.sha256 is not None:
+                downloads.verify(file, self.sha256, self.source)
+            return file
+        return downloads.fetched(self.source, self.sha256)
 
-    def _state(self, ignore: tuple[str, ...]) -> Mapping[str, Tensor]:
-        """The file's tensors by key; those of nested mappings have their keys joined by dots."""
+    def tensors(self, ignore: Sequence[str] = ()) -> Mapping[str, Tensor]:
+        """The file's tensors by key; those of nested mappings have their keys joined by dots.
+
+        Args:
+            ignore: prefixes of keys that are left out.
+
+        Raises:
+            WeightsError: there are none, or the file is damaged or unsafe.
+        """
         path = self._file()
         try:
             if path.suffix == ".safetensors":
@@ -135,7 +141,7 @@ class Checkpoint:
         state = {
             key.removeprefix(self.prefix): value
             for key, value in _flat(content)
-            if key.startswith(self.prefix) and not key.startswith(ignore)
+            if key.startswith(self.prefix) and not key.startswith(tuple(ignore))
         }
         if not state and self.prefix:
             raise WeightsError(f"{path} has no tensor whose key starts with {self.prefix!r}.")
@@ -149,21 +155,31 @@ class Checkpoint:
         except TypeError as error:
             raise WeightsError(f"{self.source}: the architecture does not fit the module: {error}") from error
 
-    def _check(self, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
-        """Every key of the module with its shape, and no other."""
-        faults = {
-            "missing": expected.keys() - found.keys(),
-            "unexpected": found.keys() - expected.keys(),
-            "of another shape": {
-                key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape
-            },
-        }
-        words = [f"{len(keys)} {name} (such as {sorted(keys)[0]})" for name, keys in faults.items() if keys]
-        if words:
-            raise WeightsError(
-                f"{self.source} does not fit its architecture. Tensors: {'; '.join(words)}. Is the architecture "
-                "that of these weights?"
-            )
+
+def check_keys(source: str, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """See that weights have every key of a module with its shape, and no other.
+
+    Args:
+        source: names the weights, for the message.
+        found: the weights.
+        expected: the module's.
+
+    Raises:
+        WeightsError: they do not fit.
+    """
+    faults = {
+        "missing": expected.keys() - found.keys(),
+        "unexpected": found.keys() - expected.keys(),
+        "of another shape": {
+            key for key in expected.keys() & found.keys() if expected[key].shape != found[key].shape
+        },
+    }
+    words = [f"{len(keys)} {name} (such as {sorted(keys)[0]})" for name, keys in faults.items() if keys]
+    if words:
+        raise WeightsError(
+            f"{source} does not fit its architecture. Tensors: {'; '.join(words)}. Is the architecture that of these "
+            "weights?"
+        )
 
 
 def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -108,6 +108,9 @@ class MDM(DiffusionModel):
     def sample_shape(self) -> tuple[int, ...]:
         return self.frames, FEATURES
 
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        self.clip.check_texts(prompts, _MAX_TOKENS)
+
     def condition(self, prompts: Sequence[str]) -> Tensor:
         """CLIP's text features, (b, 512), not normalised; zeros for the null prompt. Twenty tokens are read."""
         features = self.clip.text_features(prompts, self._device, max_tokens=_MAX_TOKENS).float()

@@ -19,6 +19,7 @@ import pandas as pd
 from PIL import Image
 
 from guidebench.errors import DataError
+from guidebench.report.render.files import write_text
 
 THUMBNAIL_SIZE = 256
 PIXELATED_SIZE = 96  # up to here every pixel counts: stored without loss and enlarged without smoothing
@@ -32,7 +33,7 @@ def write_gallery(
     title: str,
     metrics: Mapping[str, bool],
     setting: str = "",
-    column: str = "method",
+    column: str = "row",
     order: Sequence[str] = (),
 ) -> Path:
     """Writes the gallery to `path`: one file that opens from `file://` and loads nothing from elsewhere.
@@ -59,7 +60,6 @@ def write_gallery(
     Raises:
         DataError: a column is missing, or one config holds a (case, seed) more than once.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     content = _content(records, path.parent, metrics, column, order)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("guidebench.report", "templates"),
@@ -80,7 +80,7 @@ def write_gallery(
         style_hash=_csp_hash(style),
         content=_json_for_html(content),
     )
-    path.write_text(page, encoding="utf-8", newline="\n")
+    write_text(path, page)
     return path
 
 

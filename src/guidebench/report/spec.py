@@ -1,4 +1,4 @@
-"""What a table shows, declared before its sweep: rows, metrics, comparisons and the paper's own numbers."""
+"""What a table shows, declared before anything runs: rows, blocks, columns, comparisons, and the paper's numbers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, TypeVar, get_args
 
 from guidebench.errors import ConfigError
+from guidebench.report.paper import NO_PAPER, PaperNumbers
 
 ComparisonKind = Literal["relative_percent", "difference"]
 
@@ -15,30 +16,29 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class RowsSpec:
-    """The rows of every block.
+class RowSpec:
+    """One row of every block.
 
     Attributes:
-        key: column of the records that tells the rows apart, such as `method` or a sweep key.
-        values: values of that column, in the order of printing.
-        labels: printed name of a value, where it differs from the value.
+        name: value of the column `row` of the records.
+        label: printed name.
     """
 
-    key: str
-    values: tuple[str, ...]
-    labels: Mapping[str, str]
+    name: str
+    label: str
 
 
 @dataclass(frozen=True)
-class MetricSpec:
-    """One metric column.
+class ColumnSpec:
+    """One column of numbers.
 
     Attributes:
         name: column of the records.
         higher_is_better: direction.
         label: printed name.
-        unit: printed after the name; empty for a pure number.
+        unit: printed after the name; empty for a pure number. A "%" is a share: its interval never leaves 0 to 100.
         decimals: digits after the decimal point.
+        skewed: whether values lie far to one side of their mean, so that the interval must not be symmetric.
         protocol: how it was measured, printed below the table.
     """
 
@@ -47,6 +47,7 @@ class MetricSpec:
     label: str = ""
     unit: str = ""
     decimals: int = 3
+    skewed: bool = False
     protocol: str = ""
 
 
@@ -55,29 +56,18 @@ class ComparisonSpec:
     """One paired comparison of two rows.
 
     Attributes:
-        metric: name of the metric.
-        row: value of the row of interest.
-        against: value of the row it is compared with.
+        column: name of the column.
+        row: name of the row of interest.
+        against: name of the row it is compared with.
         kind: `relative_percent` (ratio of means, minus one) or `difference`.
-        paper: the paper's number for the same quantity, by the paper's own group names.
         by_group: also within each group; otherwise over all cases only, which keeps Holm's family small.
     """
 
-    metric: str
+    column: str
     row: str
     against: str
     kind: ComparisonKind
-    paper: Mapping[str, float]
     by_group: bool = True
-
-
-@dataclass(frozen=True)
-class PaperValue:
-    """Numbers that the paper prints for one row and metric, by the paper's own group names."""
-
-    row: str
-    metric: str
-    values: Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -85,88 +75,85 @@ class TableSpec:
     """Layout of a table; `parse_spec` makes one from YAML.
 
     Attributes:
-        paper: short name of the paper.
-        paper_setting: models and sampler of the paper, printed beside each of its numbers.
         title: heading.
-        primary: name of the primary metric; its first comparison is the headline.
         rows: the rows.
-        metrics: the metric columns.
+        columns: the columns of numbers.
+        primary: name of the primary column; its first comparison is the headline.
         comparisons: the paired comparisons, one Holm family together.
+        blocks: values of the column `block` of the records, each a block of its own; empty for a table without.
         group_by: column whose values become blocks, beside the block "all"; empty for that one only.
         cluster_by: column that names the independent unit.
-        paper_values: the paper's numbers for single cells.
         expected: what the paper leads one to expect, in a sentence.
+        paper: what the paper prints.
     """
 
-    paper: str
-    paper_setting: str
     title: str
+    rows: tuple[RowSpec, ...]
+    columns: tuple[ColumnSpec, ...]
     primary: str
-    rows: RowsSpec
-    metrics: tuple[MetricSpec, ...]
     comparisons: tuple[ComparisonSpec, ...] = ()
+    blocks: tuple[str, ...] = ()
     group_by: str = ""
     cluster_by: str = "prompt"
-    paper_values: tuple[PaperValue, ...] = ()
     expected: str = ""
+    paper: PaperNumbers = NO_PAPER
 
-    def metric(self, name: str) -> MetricSpec:
-        """The metric of that name."""
-        return next(metric for metric in self.metrics if metric.name == name)
+    def column(self, name: str) -> ColumnSpec:
+        """The column of that name."""
+        return next(column for column in self.columns if column.name == name)
+
+    def label(self, row: str) -> str:
+        """The printed name of a row."""
+        return next(entry.label for entry in self.rows if entry.name == row)
 
 
-def parse_spec(document: Mapping[str, Any]) -> TableSpec:
-    """Checks a table's YAML, already loaded, and turns it into a `TableSpec`.
+def parse_spec(document: Mapping[str, Any], paper: PaperNumbers = NO_PAPER) -> TableSpec:
+    """Checks the layout in a table's YAML, already loaded, and turns it into a `TableSpec`.
 
     Args:
-        document: plain mappings and lists; the schema is that of `TableSpec`, with `metrics` a mapping from
-            name.
+        document: plain mappings and lists with the keys of `TableSpec`; `rows` and `columns` are mappings by name, and
+            of a row only the `label` is read.
+        paper: what the paper prints.
 
     Raises:
-        ConfigError: a key is unknown or missing, or a name does not refer to a declared row or metric.
+        ConfigError: a key is unknown or missing, or a name does not refer to a declared row or column.
     """
-    plain = dict(document)
-    if "rows" in plain:
-        rows = {"labels": {}, **_mapping(plain["rows"], "rows")}
-        rows["values"] = tuple(str(value) for value in rows.get("values", ()))
-        rows["labels"] = {str(value): str(label) for value, label in rows["labels"].items()}
-        plain["rows"] = _build(RowsSpec, rows, "rows")
-    if "metrics" in plain:
-        plain["metrics"] = tuple(
-            _build(
-                MetricSpec,
-                {"label": name, **_mapping(entry, f"metrics.{name}"), "name": name},
-                f"metrics.{name}",
-            )
-            for name, entry in _mapping(plain["metrics"], "metrics").items()
+    plain: dict[str, Any] = {str(key): value for key, value in document.items()}
+    for required in ("rows", "columns"):
+        if not _mapping(plain.get(required, {}), required):
+            raise ConfigError(f"table: top level: key {required!r} is missing; add it")
+    plain["rows"] = tuple(
+        RowSpec(str(name), str(_mapping(entry or {}, f"rows.{name}").get("label", name)))
+        for name, entry in plain["rows"].items()
+    )
+    plain["columns"] = tuple(
+        _build(
+            ColumnSpec,
+            {"label": name, **_mapping(entry, f"columns.{name}"), "name": name},
+            f"columns.{name}",
         )
+        for name, entry in plain["columns"].items()
+    )
     plain["comparisons"] = tuple(
-        _build(ComparisonSpec, {"paper": {}, **_mapping(entry, f"comparisons[{i}]")}, f"comparisons[{i}]")
+        _build(ComparisonSpec, _mapping(entry, f"comparisons[{i}]"), f"comparisons[{i}]")
         for i, entry in enumerate(plain.get("comparisons", ()))
     )
-    plain["paper_values"] = tuple(
-        _build(PaperValue, _mapping(entry, f"paper_values[{i}]"), f"paper_values[{i}]")
-        for i, entry in enumerate(plain.get("paper_values", ()))
-    )
-    spec = _build(TableSpec, plain, "")
+    plain["blocks"] = tuple(str(name) for name in plain.get("blocks", ()))
+    plain.setdefault("primary", plain["columns"][0].name)
+    spec = _build(TableSpec, {**plain, "paper": paper}, "")
     _check_references(spec)
     return spec
 
 
 def _check_references(spec: TableSpec) -> None:
-    metrics = [metric.name for metric in spec.metrics]
-    _require(spec.primary, metrics, "primary")
+    columns, rows = [column.name for column in spec.columns], [row.name for row in spec.rows]
+    _require(spec.primary, columns, "primary")
     for i, comparison in enumerate(spec.comparisons):
         where = f"comparisons[{i}]"
-        _require(comparison.metric, metrics, f"{where}.metric")
-        _require(comparison.row, spec.rows.values, f"{where}.row")
-        _require(comparison.against, spec.rows.values, f"{where}.against")
+        _require(comparison.column, columns, f"{where}.column")
+        _require(comparison.row, rows, f"{where}.row")
+        _require(comparison.against, rows, f"{where}.against")
         _require(comparison.kind, get_args(ComparisonKind), f"{where}.kind")
-    for i, entry in enumerate(spec.paper_values):
-        _require(entry.row, spec.rows.values, f"paper_values[{i}].row")
-        _require(entry.metric, metrics, f"paper_values[{i}].metric")
-    for value in spec.rows.labels:
-        _require(value, spec.rows.values, "rows.labels")
 
 
 def _build(cls: type[T], entries: Mapping[str, Any], where: str) -> T:

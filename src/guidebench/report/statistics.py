@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,31 @@ Interval = tuple[float, float]
 SetValue = Callable[[FloatArray], float]
 """Features (n, d) of samples -> the value of a metric of whole sets; NaN where n is too small for one."""
 
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A `SetValue` that knows a shorter way to its values without each of some groups of samples."""
+
+    def leaving_out(self, features: FloatArray, codes: npt.NDArray[np.intp]) -> FloatArray:
+        """The values without each group.
+
+        Args:
+            features: `(n, d)`.
+            codes: `(n,)` number of each sample's group, 0 to G - 1.
+
+        Returns:
+            `(G,)`.
+        """
+
+
 GROUPS = 30
 """The most groups of prompts that a jackknife leaves out in turn."""
+
+MIN_BOOTSTRAP = 8
+"""The fewest prompts that are drawn from with replacement."""
+
+DRAWS = 2000
+"""Draws of a bootstrap."""
 
 ONE_CLUSTER = "one cluster"
 NO_SPREAD = "no spread"
@@ -101,10 +125,90 @@ def clustered_mean(values: npt.ArrayLike, clusters: Sequence[object], confidence
         clusters: `(n,)` prompt of each value.
         confidence: coverage of the interval, in (0, 1).
     """
+    means, n = _cluster_means(values, clusters)
+    return _t_estimate(means, n, confidence)
+
+
+def clustered_share(
+    percents: npt.ArrayLike, clusters: Sequence[object], confidence: float = 0.95
+) -> Estimate:
+    r"""Mean over prompts of shares in percent, with Wilson's interval, which never leaves 0 to 100.
+
+    With $p$ the mean of the $G$ prompt means and $v$ its squared standard error over prompts, the prompts are worth
+    $\tilde n = p (1 - p) / v$ independent samples, at most as many as there are; without any spread at 0 or at 100 %, the
+    $G$ prompts themselves. Wilson's interval of $\tilde n$ samples takes the quantile of $t_{G-1}$ for the normal's, as
+    $v$ is estimated.
+
+    Args:
+        percents: `(n,)` numbers in [0, 100]; those that are not finite are left out.
+        clusters: `(n,)` prompt of each value.
+        confidence: coverage of the interval, in (0, 1).
+
+    References: Wilson, Probable inference, JASA 22 (1927); Dean and Pagano, Evaluating confidence interval methods for
+    binomial proportions in clustered surveys, J. Survey Statistics and Methodology 3 (2015).
+    """
+    means, n = _cluster_means(percents, clusters)
+    n_clusters = len(means)
+    if not n_clusters:
+        return Estimate(None, None, 0, 0)
+    value = float(means.mean())
+    if n_clusters == 1:
+        return Estimate(value, None, n, n_clusters, ONE_CLUSTER)
+    share = min(max(value / 100.0, 0.0), 1.0)
+    variance = float(np.var(means / 100.0, ddof=1)) / n_clusters
+    spread = share * (1.0 - share)
+    worth = (
+        float(n_clusters)
+        if spread < 1e-12
+        else min(float(n), spread / variance)
+        if variance > 0
+        else float(n)
+    )
+    t2 = float(stats.t.ppf(0.5 + confidence / 2, n_clusters - 1)) ** 2
+    centre = (share + t2 / (2 * worth)) / (1 + t2 / worth)
+    half = np.sqrt(t2) / (1 + t2 / worth) * np.sqrt(spread / worth + t2 / (4 * worth**2))
+    low, high = max(0.0, 100 * float(centre - half)), min(100.0, 100 * float(centre + half))
+    return Estimate(value, (low, high), n, n_clusters)
+
+
+def skewed_mean(values: npt.ArrayLike, clusters: Sequence[object], confidence: float = 0.95) -> Estimate:
+    r"""Mean over prompts of numbers that lie far above their mean, with a bootstrap-t interval of its logarithm.
+
+    Prompts are drawn with replacement; each draw's $(\log \bar m^* - \log \bar m) \bar m^* / s^*$ is studentised, and the
+    quantiles of these stand in place of Student's. Where a prompt's mean is not above 0, or prompts are fewer than
+    `MIN_BOOTSTRAP`, the interval is `clustered_mean`'s.
+
+    Args:
+        values: `(n,)` numbers; those that are not finite are left out.
+        clusters: `(n,)` prompt of each value.
+        confidence: coverage of the interval, in (0, 1).
+
+    References: Hall, The Bootstrap and Edgeworth Expansion, Springer (1992), chapter 3; Efron and Tibshirani, An
+    Introduction to the Bootstrap (1993), section 12.5.
+    """
+    means, n = _cluster_means(values, clusters)
+    plain = _t_estimate(means, n, confidence)
+    if plain.interval is None or len(means) < MIN_BOOTSTRAP or means.min() <= 0:
+        return plain
+    drawn = means[np.random.default_rng(0).integers(len(means), size=(DRAWS, len(means)))]
+    centre, error = means.mean(), stats.sem(means)
+    centres, errors = drawn.mean(axis=1), stats.sem(drawn, axis=1)
+    varied = errors > 0
+    studentised = np.log(centres[varied] / centre) * centres[varied] / errors[varied]
+    upper, lower = np.quantile(studentised, [0.5 + confidence / 2, 0.5 - confidence / 2])
+    interval = (
+        float(centre * np.exp(-upper * error / centre)),
+        float(centre * np.exp(-lower * error / centre)),
+    )
+    return dataclasses.replace(plain, interval=interval)
+
+
+def _cluster_means(values: npt.ArrayLike, clusters: Sequence[object]) -> tuple[FloatArray, int]:
+    """Means of the finite values of each cluster, (G,), and how many values they are of."""
     series = pd.Series(np.asarray(values, dtype=np.float64))
     finite = np.isfinite(series.to_numpy())
     means = series[finite].groupby(pd.Series(list(clusters), dtype=object)[finite]).mean()
-    return _t_estimate(np.asarray(means, dtype=np.float64), int(finite.sum()), confidence)
+    return np.asarray(means, dtype=np.float64), int(finite.sum())
 
 
 def pseudo_values(value: SetValue, features: FloatArray, clusters: Sequence[object]) -> FloatArray:
@@ -128,7 +232,11 @@ def pseudo_values(value: SetValue, features: FloatArray, clusters: Sequence[obje
     n_groups = int(codes.max()) + 1
     if n_groups == 1:
         return np.array([value(features)])
-    without = np.array([value(features[codes != group]) for group in range(n_groups)])
+    without = (
+        value.leaving_out(features, codes)
+        if isinstance(value, LeavesOut)
+        else np.array([value(features[codes != group]) for group in range(n_groups)])
+    )
     return value(features) + (n_groups - 1) * (without.mean() - without)
 
 

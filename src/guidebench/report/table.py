@@ -3,209 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from guidebench.errors import ConfigError, DataError
-from guidebench.report import statistics
-from guidebench.report.spec import ComparisonSpec, MetricSpec, TableSpec
-from guidebench.report.statistics import Estimate, Interval, SetValue
-
-ALL = "all"
-ALPHA = 0.05
-
-
-@dataclass(frozen=True)
-class Column:
-    """Head of a column of values.
-
-    Attributes:
-        label: printed name, with unit.
-        direction: "higher is better", "lower is better" or empty.
-        decimals: digits after the decimal point.
-        marks: marks such as "primary" or the sign of a footnote.
-    """
-
-    label: str
-    direction: str
-    decimals: int
-    marks: str = ""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One number of one row.
-
-    Attributes:
-        estimate: value, interval and the number of samples behind it.
-        failures: samples that failed and so are not counted.
-        unevaluated: samples that succeeded but have no value of this metric.
-        paper: the paper's number, in words, or empty.
-        verdict: where there is no paper: what the value is held against and whether it meets it, in words, or empty.
-    """
-
-    estimate: Estimate
-    failures: int
-    unevaluated: int
-    paper: str = ""
-    verdict: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a block."""
-
-    label: str
-    cells: tuple[Cell, ...]
-
-
-@dataclass(frozen=True)
-class Block:
-    """The rows for one group of cases.
-
-    Attributes:
-        title: name of the group.
-        extent: number of prompts and seeds, in words.
-        rows: one per configuration.
-    """
-
-    title: str
-    extent: str
-    rows: tuple[Row, ...]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One paired comparison within one group.
-
-    Attributes:
-        block: name of the group.
-        metric: printed name of the metric.
-        row: printed name of the row of interest.
-        against: printed name of the row it is compared with.
-        kind: "relative change" or "difference".
-        unit: of the change.
-        decimals: digits after the decimal point.
-        estimate: the change with its own 95 % interval; n counts pairs.
-        adjusted: interval at the level that Holm's procedure gave to this comparison.
-        p_value: of the paired test.
-        p_adjusted: after Holm.
-        dropped: pairs not counted because a side failed or has no value.
-        unmatched: (case, seed) keys that one side never ran.
-        paper: the paper's numbers, in words, or empty.
-        bold: whether `adjusted` excludes zero.
-        verdict: the finding in words.
-    """
-
-    block: str
-    metric: str
-    row: str
-    against: str
-    kind: str
-    unit: str
-    decimals: int
-    estimate: Estimate
-    adjusted: Interval | None
-    p_value: float | None
-    p_adjusted: float | None
-    dropped: int
-    unmatched: int
-    paper: str
-    bold: bool
-    verdict: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Everything a renderer prints.
-
-    Attributes:
-        title: heading.
-        setting: what was run, such as "suite embedded, size small".
-        warning: said before any number when the setting is not the paper's; empty when it is.
-        headline: the primary comparison over all cases; None where the layout declares none.
-        row_header: head of the column of row labels.
-        columns: heads of the columns.
-        blocks: groups of rows.
-        comparisons: paired comparisons, empty for a table of costs.
-        notes: how to read the numbers.
-    """
-
-    title: str
-    setting: str
-    warning: str
-    headline: Comparison | None
-    row_header: str
-    columns: tuple[Column, ...]
-    blocks: tuple[Block, ...]
-    comparisons: tuple[Comparison, ...]
-    notes: tuple[str, ...]
+from guidebench.errors import DataError
+from guidebench.report import notes, statistics
+from guidebench.report.comparisons import compare
+from guidebench.report.groups import ALL, Group, SetValues, grouped, paper_numbers, paper_text
+from guidebench.report.layout import Block, Cell, Column, Row, Table
+from guidebench.report.spec import ColumnSpec, TableSpec
+from guidebench.report.statistics import Estimate, SetValue
 
 
 def build_table(
     records: pd.DataFrame,
     spec: TableSpec,
     labels: Mapping[str, str],
-    metric_notes: Mapping[str, str] | None = None,
-    set_values: Mapping[str, SetValue] | None = None,
+    reservations: Mapping[str, str] | None = None,
+    set_values: SetValues | None = None,
 ) -> Table:
     """Tabulates stored samples; the result does not depend on the order of the records.
 
     Args:
-        records: one row per stored sample: `spec.rows.key`, `case_id`, `seed`, `status` ("ok" or "failed"),
-            `spec.cluster_by`, `spec.group_by` where set, and one column per metric (NaN where missing).
+        records: one row per stored sample: `row`, `case_id`, `seed`, `status` ("ok" or "failed"), `spec.cluster_by`,
+            `spec.group_by` where set, `block` where the table has blocks, and one column per metric (NaN where missing).
         spec: the layout.
         labels: the setting, printed as given; `suite` (embedded, random, full) and `size` (smoke, small,
             paper) are required, since they decide whether the numbers may stand as the paper's setting.
-        metric_notes: reservations about single metrics, by name, marked in the head of the column; for
-            example that the metric shares a network with the guiding loss.
-        set_values: the metrics of whole sets of samples, by name; their columns hold features (d,).
+        reservations: what must be said of single columns, by name, marked in their heads; for example that the metric
+            shares a network with the guiding loss.
+        set_values: the metrics of whole sets.
 
     Raises:
         ConfigError: a label is missing.
         DataError: a column is missing, a status is unknown, or a row holds one (case_id, seed) more than
             once.
     """
-    reservations, set_values = dict(metric_notes or {}), dict(set_values or {})
-    frame = _prepare(records, spec)
-    groups = _groups(frame, spec)
-    group_names = {name for name, _ in groups}
-    comparisons = _compare(groups, group_names, spec, set_values)
+    reservations, set_values = reservations or {}, set_values or {}
+    groups = grouped(_prepare(records, spec), spec)
+    names = {group.category for group in groups} - {ALL}
+    comparisons = compare(groups, names, spec, set_values)
+    blocks = tuple(_block(group, names, spec, set_values.get(group.block, {})) for group in groups)
     headline = next(
         (
             entry
             for entry, declared in zip(comparisons, spec.comparisons, strict=False)
-            if declared.metric == spec.primary
+            if declared.column == spec.primary
         ),
         None,
     )
+    of_sets = {name for values in set_values.values() for name in values}
     return Table(
         title=spec.title,
-        setting=_setting(labels),
-        warning=_warning(labels, spec),
+        setting=notes.setting(labels),
+        warning=notes.warning(labels, spec),
         headline=headline,
-        row_header=spec.rows.key,
+        row_header="row",
         columns=tuple(
-            Column(
-                label=_with_unit(metric),
-                direction="higher is better" if metric.higher_is_better else "lower is better",
-                decimals=metric.decimals,
-                marks=", ".join(
-                    mark
-                    for mark, applies in (
-                        ("primary", metric.name == spec.primary),
-                        ("†", metric.name in reservations),
-                    )
-                    if applies
-                ),
-            )
-            for metric in spec.metrics
+            _column(column, spec, reservations, _beside(blocks, i)) for i, column in enumerate(spec.columns)
         ),
-        blocks=tuple(_block(name, group, group_names, spec, set_values) for name, group in groups),
+        blocks=blocks,
         comparisons=comparisons,
-        notes=_notes(spec, reservations, len(comparisons), set_values),
+        notes=notes.notes(spec, reservations, comparisons, of_sets),
     )
 
 
@@ -216,57 +76,50 @@ def build_costs(records: pd.DataFrame, spec: TableSpec, labels: Mapping[str, str
 
     Args:
         records: as for `build_table`, with `seconds`, `peak_memory_mb`, `nfe_fwd` and `nfe_bwd`.
-        spec: the layout; only its rows are used.
+        spec: the layout; only its rows and blocks are used.
         labels: the setting, printed as given.
     """
     frame = _prepare(records, spec)
-    mean_columns = {
-        "seconds": ("seconds", 2),
-        "nfe_fwd": ("network forwards", 1),
-        "nfe_bwd": ("network backwards", 1),
+    means = {
+        "seconds": ColumnSpec("seconds", False, "seconds", decimals=2, skewed=True),
+        "nfe_fwd": ColumnSpec("nfe_fwd", False, "network forwards", decimals=1),
+        "nfe_bwd": ColumnSpec("nfe_bwd", False, "network backwards", decimals=1),
     }
-    rows = []
-    for value in spec.rows.values:
-        mine = frame[frame[spec.rows.key] == value]
-        cells = [_cell(mine, column, spec.cluster_by) for column in mean_columns]
-        memory = _present(mine, "peak_memory_mb")
-        largest = Estimate(
-            float(memory.max()) if len(memory) else None,
-            None,
-            len(memory),
-            mine[spec.cluster_by].nunique(),
-            "maximum",
-        )
-        cells.append(Cell(largest, cells[0].failures, _n_ok(mine) - len(memory)))
-        rows.append(Row(_row_label(spec, value), tuple(cells)))
+    blocks = []
+    for block in spec.blocks or (ALL,):
+        mine = frame if block == ALL else frame[frame["block"] == block]
+        rows = tuple(Row(row.label, _costs(mine[mine["row"] == row.name], means, spec)) for row in spec.rows)
+        blocks.append(Block(block, _extent(mine, spec), rows))
     return Table(
         title=f"{spec.title}: costs per sample",
-        setting=_setting(labels),
-        warning=_warning(labels, spec),
+        setting=notes.setting(labels),
+        warning=notes.warning(labels, spec),
         headline=None,
-        row_header=spec.rows.key,
+        row_header="row",
         columns=(
-            *(Column(label, "lower is better", decimals) for label, decimals in mean_columns.values()),
+            *(Column(column.label, "lower is better", column.decimals) for column in means.values()),
             Column("peak memory (MB, maximum)", "lower is better", 0),
         ),
-        blocks=(Block(ALL, _extent(frame, spec), tuple(rows)),),
+        blocks=tuple(blocks),
         comparisons=(),
         notes=(
-            "Means over samples that succeeded, 95 % t intervals over prompts; times differ from run to run.",
+            "Means over samples that succeeded, 95 % intervals over prompts; times differ from run to run.",
         ),
     )
 
 
+def _costs(mine: pd.DataFrame, means: Mapping[str, ColumnSpec], spec: TableSpec) -> tuple[Cell, ...]:
+    cells = [_cell(mine, column, spec.cluster_by) for column in means.values()]
+    memory = _present(mine, "peak_memory_mb")
+    value = float(memory.max()) if len(memory) else None
+    largest = Estimate(value, None, len(memory), mine[spec.cluster_by].nunique(), "maximum")
+    return (*cells, Cell(largest, cells[0].failures, _n_ok(mine) - len(memory)))
+
+
 def _prepare(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     """Checks the columns, makes the keys strings and fixes the order of the records."""
-    keys = [
-        spec.rows.key,
-        "case_id",
-        "seed",
-        "status",
-        spec.cluster_by,
-        *([spec.group_by] if spec.group_by else []),
-    ]
+    identity = ["row", *(["block"] if spec.blocks else []), "case_id", "seed"]
+    keys = [*identity, "status", spec.cluster_by, *([spec.group_by] if spec.group_by else [])]
     if records.empty:
         records = records.reindex(columns=list(dict.fromkeys([*records.columns, *keys])))
     missing = [key for key in keys if key not in records.columns]
@@ -279,228 +132,65 @@ def _prepare(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
         raise DataError(f"column status: received {', '.join(map(str, unknown))}; allowed: ok, failed")
     texts = dict.fromkeys(key for key in keys if key != "seed")
     frame = records.assign(**{key: records[key].map(str) for key in texts})
-    frame = frame[frame[spec.rows.key].isin(spec.rows.values)]
-    repeated = frame[frame.duplicated([spec.rows.key, "case_id", "seed"])]
+    frame = frame[frame["row"].isin([row.name for row in spec.rows])]
+    repeated = frame[frame.duplicated(identity)]
     if len(repeated):
-        row, case_id, seed = repeated.iloc[0][[spec.rows.key, "case_id", "seed"]]
+        row, case_id, seed = repeated.iloc[0][["row", "case_id", "seed"]]
         raise DataError(
-            f"{spec.rows.key} {row!r}, case {case_id!r}, seed {seed} is stored more than once: several "
-            "generation configs share this row; narrow the records to one of them, or choose another rows.key"
+            f"row {row!r}, case {case_id!r}, seed {seed} is stored more than once: narrow the records to one "
+            "generation config per row"
         )
-    return frame.sort_values([spec.rows.key, "case_id", "seed"], kind="stable").reset_index(drop=True)
+    return frame.sort_values(identity, kind="stable").reset_index(drop=True)
 
 
-def _groups(frame: pd.DataFrame, spec: TableSpec) -> list[tuple[str, pd.DataFrame]]:
-    """The block of all cases first, then one per group; a single group is the block of all cases."""
-    names = sorted(frame[spec.group_by].unique()) if spec.group_by else []
-    if len(names) == 1:
-        return [(names[0], frame)]
-    return [(ALL, frame), *((name, frame[frame[spec.group_by] == name]) for name in names)]
-
-
-def _block(
-    name: str, group: pd.DataFrame, groups: set[str], spec: TableSpec, set_values: Mapping[str, SetValue]
-) -> Block:
+def _block(group: Group, names: set[str], spec: TableSpec, set_values: Mapping[str, SetValue]) -> Block:
     rows = []
-    for value in spec.rows.values:
-        mine = group[group[spec.rows.key] == value]
+    for row in spec.rows:
+        mine = group.frame[group.frame["row"] == row.name]
         cells = []
-        for metric in spec.metrics:
-            numbers = next(
-                (
-                    entry.values
-                    for entry in spec.paper_values
-                    if (entry.row, entry.metric) == (value, metric.name)
-                ),
-                {},
-            )
-            paper = _paper_text(_paper_numbers(numbers, name, groups), spec, metric.unit)
-            cells.append(_cell(mine, metric.name, spec.cluster_by, paper, set_values.get(metric.name)))
-        rows.append(Row(_row_label(spec, value), tuple(cells)))
-    return Block(name, _extent(group, spec), tuple(rows))
+        for column in spec.columns:
+            numbers = paper_numbers(spec.paper.value(row.name, column.name), group, names)
+            paper = paper_text(numbers, spec.paper.units.get(column.name, ""), own=group.category)
+            cells.append(_cell(mine, column, spec.cluster_by, paper, set_values.get(column.name)))
+        rows.append(Row(row.label, tuple(cells)))
+    return Block(group.title, _extent(group.frame, spec), tuple(rows))
 
 
 def _cell(
-    records: pd.DataFrame, column: str, cluster_by: str, paper: str = "", set_value: SetValue | None = None
+    records: pd.DataFrame,
+    column: ColumnSpec,
+    cluster_by: str,
+    paper: str = "",
+    set_value: SetValue | None = None,
 ) -> Cell:
-    present = _present(records, column)
+    present = _present(records, column.name)
     clusters = records.loc[present.index, cluster_by].tolist()
-    return Cell(
-        estimate=statistics.clustered_mean(present.to_numpy(), clusters)
-        if set_value is None or present.empty
-        else statistics.set_estimate(set_value, np.stack(present.tolist()), clusters),
-        failures=int(records["status"].eq("failed").sum()),
-        unevaluated=_n_ok(records) - len(present),
-        paper=paper,
-    )
-
-
-def _compare(
-    groups: Sequence[tuple[str, pd.DataFrame]],
-    group_names: set[str],
-    spec: TableSpec,
-    set_values: Mapping[str, SetValue],
-) -> tuple[Comparison, ...]:
-    """All declared comparisons in the groups they are declared for: one Holm family."""
-    family = [
-        (name, declared, _pairs(group, declared, spec, set_values.get(declared.metric)))
-        for name, group in groups
-        for declared in spec.comparisons
-        if declared.by_group or name == ALL
-    ]
-    p_values = [statistics.paired_p_value(pairs) for _, _, pairs in family]
-    comparisons = []
-    for (name, declared, pairs), p_value, step in zip(
-        family, p_values, statistics.holm(p_values, ALPHA), strict=True
-    ):
-        metric = spec.metric(declared.metric)
-        relative = declared.kind == "relative_percent"
-        change = statistics.relative_change if relative else statistics.paired_difference
-        estimate = change(pairs)
-        difference_unit = "points" if metric.unit == "%" else metric.unit
-        decimals, unit = (2, "%") if relative else (metric.decimals, difference_unit)
-        adjusted = change(pairs, 1 - step.alpha).interval
-        numbers = _paper_numbers(declared.paper, name, group_names)
-        comparisons.append(
-            Comparison(
-                block=name,
-                metric=metric.label,
-                row=_row_label(spec, declared.row),
-                against=_row_label(spec, declared.against),
-                kind="relative change" if relative else "difference",
-                unit=unit,
-                decimals=decimals,
-                estimate=estimate,
-                adjusted=adjusted,
-                p_value=p_value,
-                p_adjusted=step.p_adjusted,
-                dropped=pairs.n_dropped,
-                unmatched=pairs.n_unmatched,
-                paper=_paper_text(numbers, spec, unit, "+"),
-                bold=_excludes_zero(adjusted),
-                verdict=_verdict(estimate, adjusted, metric, numbers),
-            )
-        )
-    return tuple(comparisons)
-
-
-def _pairs(
-    group: pd.DataFrame, declared: ComparisonSpec, spec: TableSpec, set_value: SetValue | None
-) -> statistics.Pairs:
-    values = group if declared.metric in group.columns else group.assign(**{declared.metric: float("nan")})
-    sides = [values[values[spec.rows.key] == value] for value in (declared.row, declared.against)]
-    return statistics.pair(sides[0], sides[1], declared.metric, spec.cluster_by, set_value)
-
-
-def _verdict(
-    estimate: Estimate, adjusted: Interval | None, metric: MetricSpec, paper: Mapping[str, float]
-) -> str:
-    """The finding in words: how our number stands to the paper's, and what is shown about it."""
-    value = estimate.value
-    if value is None:
-        return f"not tested: {estimate.no_interval}" if estimate.n else "missing: no pairs"
-    if _excludes_zero(adjusted):
-        finding = (
-            f"{'better' if (value > 0) == metric.higher_is_better else 'worse'}, adjusted interval excludes 0"
-        )
-    elif adjusted is not None:
-        finding = "no difference shown"
-    elif value == 0.0 and estimate.no_interval == statistics.NO_SPREAD:
-        finding = "no difference in any cluster"
+    if set_value is not None and not present.empty:
+        estimate = statistics.set_estimate(set_value, np.stack(present.tolist()), clusters)
+    elif column.unit == "%":
+        estimate = statistics.clustered_share(present.to_numpy(), clusters)
+    elif column.skewed:
+        estimate = statistics.skewed_mean(present.to_numpy(), clusters)
     else:
-        finding = f"not tested: {estimate.no_interval or statistics.UNBOUNDED}"
-    signs = {number > 0 for number in paper.values() if number != 0.0}
-    if len(signs) != 1 or value == 0.0:
-        return finding
-    return f"{'same sign as' if signs == {value > 0} else 'opposite sign to'} the paper; {finding}"
+        estimate = statistics.clustered_mean(present.to_numpy(), clusters)
+    failures = int(records["status"].eq("failed").sum())
+    return Cell(estimate, failures, _n_ok(records) - len(present), paper)
 
 
-def _excludes_zero(interval: Interval | None) -> bool:
-    return interval is not None and (interval[0] > 0 or interval[1] < 0)
-
-
-def _paper_numbers(numbers: Mapping[str, float], name: str, groups: set[str]) -> Mapping[str, float]:
-    """The paper's numbers that belong beside the group `name`.
-
-    A group that the paper reports takes its own number. Numbers for groups that the records do not have stand
-    beside the block of all cases, under the paper's names; no other group borrows them.
-    """
-    if name in numbers:
-        return {name: numbers[name]}
-    if name == ALL or len(groups) == 1:
-        return {group: number for group, number in numbers.items() if group not in groups}
-    return {}
-
-
-def _paper_text(numbers: Mapping[str, float], spec: TableSpec, unit: str, sign: str = "") -> str:
-    """The numbers as the paper prints them, under its own group names and with its setting."""
-    if not numbers:
-        return ""
-    suffix = f" {unit}" if unit else ""
-    listed = ", ".join(f"{group} {number:{sign}g}{suffix}" for group, number in numbers.items())
-    return f"{listed} ({spec.paper_setting})"
-
-
-def _setting(labels: Mapping[str, str]) -> str:
-    for required in ("suite", "size"):
-        if required not in labels:
-            raise ConfigError(
-                f"labels: {required!r} is missing; a table must say which suite and size it was run at"
-            )
-    return ", ".join(f"{name} {value}" for name, value in labels.items())
-
-
-def _warning(labels: Mapping[str, str], spec: TableSpec) -> str:
-    beside = f"The paper's numbers were measured with {spec.paper_setting}."
-    if labels["suite"] == "random":
-        return f"Not the paper's setting: random weights, so only the costs mean anything. {beside}"
-    if labels["suite"] != "full":
-        return (
-            f"Not the paper's setting: real measurements of small models ({labels['suite']} suite). {beside}"
-        )
-    if labels["size"] != "paper":
-        return f"Not the paper's setting: the paper's models at size {labels['size']}. {beside}"
-    if labels.get("overrides"):
-        return f"Not the paper's setting: the paper's models with {labels['overrides']}. {beside}"
-    return ""
-
-
-def _notes(
-    spec: TableSpec,
-    reservations: Mapping[str, str],
-    n_comparisons: int,
-    set_values: Mapping[str, SetValue],
-) -> tuple[str, ...]:
-    unit = spec.cluster_by
-    values = (
-        f"Values: mean over {unit}s of the {unit} means, with a 95 % t interval over {unit}s. An interval is "
-        "missing, and its reason printed, where the data allow none. n counts samples; failed ones are "
-        "listed, never counted."
+def _column(column: ColumnSpec, spec: TableSpec, reservations: Mapping[str, str], has_paper: bool) -> Column:
+    marks = ["primary"] if column.name == spec.primary else []
+    marks += ["†"] if column.name in reservations else []
+    return Column(
+        f"{column.label} ({column.unit})" if column.unit else column.label,
+        "higher is better" if column.higher_is_better else "lower is better",
+        column.decimals,
+        ", ".join(marks),
+        "paper" if has_paper else "",
     )
-    notes = [values]
-    of_sets = [metric.label for metric in spec.metrics if metric.name in set_values]
-    if of_sets:
-        notes.append(
-            f"{', '.join(of_sets)}: one value of all samples of a cell together; the interval is a t interval over "
-            f"jackknife pseudo-values, leaving out {unit}s in at most {statistics.GROUPS} groups, with the reference "
-            "images held fixed. Comparisons use the same pseudo-values."
-        )
-    if n_comparisons:
-        notes.append(
-            f"Comparisons: paired on shared (case, seed), paired t test on {unit} means; relative changes "
-            "are ratios of means with Fieller's interval. Holm's procedure over the "
-            f"{n_comparisons} comparisons of this table, familywise level {ALPHA:g}; bold where the "
-            "Holm-adjusted interval excludes 0."
-        )
-    notes += [f"{metric.label}: {metric.protocol}" for metric in spec.metrics if metric.protocol]
-    notes += [
-        f"† {metric.label}: {reservations[metric.name]}"
-        for metric in spec.metrics
-        if metric.name in reservations
-    ]
-    if spec.expected:
-        notes.append(f"Expected from the paper: {spec.expected}")
-    return tuple(notes)
+
+
+def _beside(blocks: Sequence[Block], column: int) -> bool:
+    return any(row.cells[column].beside for block in blocks for row in block.rows)
 
 
 def _extent(group: pd.DataFrame, spec: TableSpec) -> str:
@@ -518,11 +208,3 @@ def _present(records: pd.DataFrame, column: str) -> pd.Series:
 
 def _n_ok(records: pd.DataFrame) -> int:
     return int(records["status"].eq("ok").sum())
-
-
-def _row_label(spec: TableSpec, value: str) -> str:
-    return spec.rows.labels.get(value, value)
-
-
-def _with_unit(metric: MetricSpec) -> str:
-    return f"{metric.label} ({metric.unit})" if metric.unit else metric.label

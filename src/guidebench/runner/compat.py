@@ -7,7 +7,7 @@ from guidebench.errors import ConfigError
 from guidebench.gradients.base import GradientStrategy
 from guidebench.methods.base import Method
 from guidebench.models.base import DiffusionModel
-from guidebench.runner.build import Job
+from guidebench.runner.job import Job
 from guidebench.samplers.base import Sampler
 
 

@@ -1,6 +1,5 @@
 """Evaluate stored samples and lay them out as one table of records. A new metric never needs new samples."""
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,18 +8,37 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from guidebench.metrics.base import FloatArray, Metric, SetMetric
 from guidebench.pixels import to_tensor
 from guidebench.problems import Problem
-from guidebench.runner.build import Job, digest
 from guidebench.runner.experiment import Experiment, device
+from guidebench.runner.identity import digest, features_identity, identity, reference_identity
+from guidebench.runner.job import Job
 from guidebench.runner.store import Record
 from guidebench.samples import KINDS
 
-SetValue = Callable[[FloatArray], float]
-"""Features (n, d) of samples -> the value of a metric of whole sets."""
+
+@dataclass(frozen=True)
+class SetValue:
+    """Features (n, d) of samples -> the value of a metric of whole sets.
+
+    Args:
+        metric: the metric.
+        reference: features (m, d) of its reference images.
+    """
+
+    metric: SetMetric
+    reference: FloatArray
+
+    def __call__(self, features: FloatArray) -> float:
+        return self.metric.value(features, self.reference)
+
+    def leaving_out(self, features: FloatArray, codes: NDArray[np.intp]) -> FloatArray:
+        """The values without each group of samples: codes (n,), 0 to G - 1 -> (G,)."""
+        return self.metric.leaving_out(features, self.reference, codes)
 
 
 @dataclass(frozen=True)
@@ -79,9 +97,11 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
 def set_values(experiment: Experiment) -> dict[str, SetValue]:
     """The job's metrics of whole sets, by name; those whose reference images were never measured are left out."""
     metrics = experiment.job.metrics()
-    references = {n: _reference(experiment, m, False) for n, m in metrics.items() if isinstance(m, SetMetric)}
+    references = {
+        n: _reference(experiment, n, m, False) for n, m in metrics.items() if isinstance(m, SetMetric)
+    }
     return {
-        name: functools.partial(metrics[name].value, reference=reference)
+        name: SetValue(metrics[name], reference)
         for name, reference in references.items()
         if reference is not None
     }
@@ -117,11 +137,13 @@ def _values(
     values: dict[str, dict[Problem, float | FloatArray]] = {}
     for name, metric in experiment.job.metrics().items():
         values[name] = {}
-        if isinstance(metric, SetMetric) and (not samples or _reference(experiment, metric, measure) is None):
+        if isinstance(metric, SetMetric) and (
+            not samples or _reference(experiment, name, metric, measure) is None
+        ):
             continue
         for batch in filter(None, batches):
             measured: Sequence[float] | FloatArray | None = (
-                _features(experiment, metric, batch, measure)
+                _features(experiment, name, metric, batch, measure)
                 if isinstance(metric, SetMetric)
                 else _numbers(experiment, name, metric, batch, measure)
             )
@@ -134,7 +156,7 @@ def _numbers(
     experiment: Experiment, name: str, metric: Metric, batch: Sequence[Sample], measure: bool
 ) -> list[float] | None:
     """A metric's value of each sample of a batch, from the store where it was measured before."""
-    config = experiment.job.config["metrics"][name]
+    config = identity(experiment.job.config["metrics"][name])
     metric_hash = digest({"config": config, "weights": metric.fingerprint()})
     batch_hash = _batch_hash(batch, metric.part)
     numbers = experiment.store.read_metric(metric_hash, batch_hash)
@@ -148,11 +170,12 @@ def _numbers(
 
 
 def _features(
-    experiment: Experiment, metric: SetMetric, batch: Sequence[Sample], measure: bool
+    experiment: Experiment, name: str, metric: SetMetric, batch: Sequence[Sample], measure: bool
 ) -> FloatArray | None:
     """The features (b, d) of a batch, from the store where they were computed before."""
     return _stored_features(
         experiment,
+        name,
         metric,
         _batch_hash(batch, metric.part),
         lambda: metric.features(_values_of(experiment, batch, metric.part)),
@@ -160,7 +183,7 @@ def _features(
     )
 
 
-def _reference(experiment: Experiment, metric: SetMetric, measure: bool) -> FloatArray | None:
+def _reference(experiment: Experiment, name: str, metric: SetMetric, measure: bool) -> FloatArray | None:
     """The features (m, d) of a metric's reference images; None where they are not stored and not to be measured."""
     pictures, size = metric.reference, experiment.job.config["batch_size"]
     if not pictures:
@@ -173,18 +196,25 @@ def _reference(experiment: Experiment, metric: SetMetric, measure: bool) -> Floa
             [metric.features(to_tensor([picture.load() for picture in part], where)) for part in parts]
         )
 
-    names = digest([picture.name for picture in pictures])
-    return _stored_features(experiment, metric, f"reference-{names}", features, measure)
+    node = experiment.job.config["metrics"][name]
+    which = digest(reference_identity(type(metric), node, [picture.name for picture in pictures]))
+    return _stored_features(experiment, name, metric, f"reference-{which}", features, measure)
 
 
 def _stored_features(
-    experiment: Experiment, metric: SetMetric, name: str, features: Callable[[], Tensor], measure: bool
+    experiment: Experiment,
+    name: str,
+    metric: SetMetric,
+    of: str,
+    features: Callable[[], Tensor],
+    measure: bool,
 ) -> FloatArray | None:
-    features_hash = digest({"features": metric.fingerprint()})
-    stored = experiment.store.read_features(features_hash, name)
+    node = experiment.job.config["metrics"][name]
+    features_hash = digest(features_identity(type(metric), node, metric.fingerprint()))
+    stored = experiment.store.read_features(features_hash, of)
     if stored is None and measure:
-        experiment.store.write_features(features_hash, name, features().cpu().numpy())
-        stored = experiment.store.read_features(features_hash, name)
+        experiment.store.write_features(features_hash, of, features().cpu().numpy())
+        stored = experiment.store.read_features(features_hash, of)
     return stored
 
 

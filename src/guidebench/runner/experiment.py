@@ -15,8 +15,9 @@ import guidebench
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
 from guidebench.problems import Problem
-from guidebench.runner.build import Job, digest
 from guidebench.runner.compat import check_compatibility
+from guidebench.runner.identity import digest
+from guidebench.runner.job import Job
 from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.store import Record, Store
 from guidebench.samples import LATENTS, Part

@@ -1,67 +1,71 @@
 """What the jobs of a table take: seconds and memory of a step, side by side in one run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import pandas as pd
 
 from guidebench.measuring import now, peak_memory
-from guidebench.runner.experiment import Experiment
-from guidebench.runner.sweeps import Sweep, SweptJob
+from guidebench.runner.experiment import Batch, Experiment
+from guidebench.runner.tables import RowJob
 
 
-def measure(sweep: Sweep, progress: Callable[[str], None]) -> pd.DataFrame:
-    """Generate the first batch of every job, nothing being stored, and measure it.
+def measure(jobs: Sequence[RowJob], tell: Callable[[str], None]) -> pd.DataFrame:
+    """Generate the first batch of every job and seed, nothing being stored, and measure it.
 
-    Jobs of one seed differ in the row alone and follow each other, so that comparing them seed by seed leaves out what
-    else changes with time; each seed begins with another row. The first job is made once before, unmeasured.
+    The rows follow each other seed by seed, so that comparing them within a seed leaves out what else changes with time;
+    each seed begins with another row. The first job is made once before, unmeasured.
 
     Args:
-        sweep: its jobs.
-        progress: told of what is being measured.
+        jobs: of the table; each of its seeds is a repetition.
+        tell: told of what is being measured.
 
     Returns:
-        One record per job: `seconds` per step of the sampler and batch (processor seconds on a CPU), and `memory_gb`,
-        the network's weights and the most that tensors took beside them. They come from a run each, as counting
-        allocations takes time on a CPU.
+        One record per row and seed: `seconds` per step of the sampler and batch (processor seconds on a CPU), and
+        `memory_gb`, the network's weights and the most that tensors took beside them. They come from a run each, as
+        counting allocations takes time on a CPU.
     """
-    jobs = _interleaved(sweep)
-    _generate(Experiment(jobs[0].job))
+    experiments = [Experiment(entry.job) for entry in jobs]
+    _generate(experiments[0], next(experiments[0].batches))
     records = []
-    for swept in jobs:
-        progress(f"{swept.choice('method')} seed {swept.choice('seed')}")
-        records.append(_measured(swept))
+    for i, batch in _interleaved(experiments):
+        tell(f"{jobs[i].name}, seed {batch.problems[0].seed}")
+        names = {"row": jobs[i].row, "block": jobs[i].block}
+        records.append(names | _measured(experiments[i], batch))
     return pd.DataFrame(records)
 
 
-def _interleaved(sweep: Sweep) -> list[SweptJob]:
-    seeds: dict[str, list[SweptJob]] = {}
-    for swept in sweep.jobs:
-        seeds.setdefault(swept.choice("seed"), []).append(swept)
-    ordered = []
-    for turn, jobs in enumerate(seeds.values()):
-        first = turn % len(jobs)
-        ordered += jobs[first:] + jobs[:first]
-    return ordered
+def _interleaved(experiments: Sequence[Experiment]) -> Iterator[tuple[int, Batch]]:
+    """Number of the job and the batch to measure, in turn."""
+    firsts = [_first_batches(experiment) for experiment in experiments]
+    for turn, batches in enumerate(zip(*firsts, strict=True)):
+        order = list(enumerate(batches))
+        first = turn % len(order)
+        yield from order[first:] + order[:first]
 
 
-def _measured(swept: SweptJob) -> dict[str, object]:
-    experiment = Experiment(swept.job)
+def _first_batches(experiment: Experiment) -> list[Batch]:
+    found: dict[int, Batch] = {}
+    for batch in experiment.batches:
+        found.setdefault(batch.problems[0].seed, batch)
+    return list(found.values())
+
+
+def _measured(experiment: Experiment, batch: Batch) -> dict[str, object]:
     setup = experiment.setup()
     device = setup.model.device
     weights = sum(p.nbytes for network in setup.model.modules.values() for p in network.parameters())
-    memory = peak_memory(lambda: _generate(experiment), device)
+    memory = peak_memory(lambda: _generate(experiment, batch), device)
     start = now(device)
-    _generate(experiment)
+    _generate(experiment, batch)
     seconds = now(device) - start
     return {
-        "method": swept.choice("method"),
         "case_id": "step",
-        "seed": swept.choice("seed"),
+        "seed": batch.problems[0].seed,
         "status": "ok",
         "seconds": seconds / setup.chain().n_stages,
         "memory_gb": (weights + memory) / 1e9,
     }
 
 
-def _generate(experiment: Experiment) -> None:
-    experiment.method.generate(next(experiment.batches).problems, experiment.setup())
+def _generate(experiment: Experiment, batch: Batch) -> None:
+    experiment.method.generate(batch.problems, experiment.setup())

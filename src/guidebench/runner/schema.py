@@ -29,10 +29,7 @@ class RunConfig:
     task: str | None = None
     seed: Any = 0
     n_steps: int = MISSING
-    n_opt: int = MISSING
-    gradient_clip: float = MISSING
     cfg_scale: float = MISSING
-    strength: dict[str, float] = MISSING
     batch_size: int = MISSING
     memory_budget_gb: float | None = None
     device: str = "auto"

@@ -37,7 +37,7 @@ from safetensors.numpy import save
 
 from guidebench.errors import StoreError
 from guidebench.problems import Problem
-from guidebench.runner.build import digest
+from guidebench.runner.identity import digest
 from guidebench.samples import KINDS, Part, SampleKind
 
 FloatArray = NDArray[np.float64]

@@ -118,7 +118,7 @@ class MixtureOfGaussians(Study):
         rows = []
         for draw in range(self.gradient_draws):
             row = {
-                "method": method,
+                "row": method,
                 "case_id": f"draw-{draw:02d}",
                 "seed": 0,
                 "status": "ok",
@@ -163,7 +163,7 @@ class MixtureOfGaussians(Study):
         ]
 
     def _claim_of_kl(self, name: str, records: pd.DataFrame, draws: Mapping[int, str]) -> str:
-        kl = records.pivot_table(index="run", columns="method", values="kl")
+        kl = records.pivot_table(index="run", columns="row", values="kl")
         ratios = [f"{kl['lgd_dps'].mean() / kl[key].mean():.1f} (n={n})" for n, key in draws.items()]
         reached: dict[str, list[str]] = {"reproduced": [], "undecided": [], "not reproduced": []}
         for n, key in draws.items():
@@ -176,7 +176,7 @@ class MixtureOfGaussians(Study):
         )
 
     def _claim_of_gradient(self, records: pd.DataFrame, draws: Mapping[int, str]) -> str:
-        errors, found, falling = records.groupby("method").mean(numeric_only=True), [], True
+        errors, found, falling = records.groupby("row").mean(numeric_only=True), [], True
         for sigma in self.sigmas:
             error = errors[f"error_{sigma:g}"]
             of_draws = [float(error[draws[n]]) for n in sorted(draws)]
@@ -213,7 +213,7 @@ def _records(method: str, x: Tensor) -> pd.DataFrame:
     run = [f"run-{i:04d}" for i in range(len(x))]
     return pd.DataFrame(
         {
-            "method": method,
+            "row": method,
             "case_id": run,
             "seed": 0,
             "status": "ok",

@@ -81,7 +81,7 @@ def _errors(study: MixtureOfGaussians, findings: Findings) -> Figure:
     draws = {m.n_mc: k for k, m in study.methods.items() if isinstance(m, LGDMC) and k == f"lgd_mc_{m.n_mc}"}
     figure = Figure(figsize=(8.4, 3.4), layout="constrained")
     left, right = _row(figure, 2)
-    errors = findings.records["gradient"].groupby("method").mean(numeric_only=True)
+    errors = findings.records["gradient"].groupby("row").mean(numeric_only=True)
     for i, sigma in enumerate(study.sigmas):
         for column, style, name in (("error", "-o", "error"), ("bias", ":", "bias")):
             values = errors.loc[list(draws.values()), f"{column}_{sigma:g}"]
@@ -89,7 +89,7 @@ def _errors(study: MixtureOfGaussians, findings: Findings) -> Figure:
         left.axhline(float(errors[f"error_{sigma:g}"]["lgd_dps"]), color=f"C{i}", ls="--", lw=1)
     left.set(title="gradient (dashed: LGD-DPS)", ylabel="relative root mean square")
     for i, schedule in enumerate(study.schedules):
-        kl = findings.records[schedule].groupby("method")["kl"].mean()
+        kl = findings.records[schedule].groupby("row")["kl"].mean()
         right.plot(list(draws), kl[list(draws.values())], "-o", color=f"C{i}", ms=3, label=schedule)
         right.axhline(kl["lgd_dps"], color=f"C{i}", ls="--", lw=1)
         right.axhline(kl["oracle"], color=f"C{i}", ls=":", lw=1)

@@ -87,12 +87,61 @@ def test_unreachable_hub_says_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_pa
         DrawBench().problems([0])
 
 
-@pytest.mark.parametrize("text", ["Text,Kind\nA lamp.,Colors\n", "", "Prompt,Category\n,Colors\n"])
-def test_malformed_files_are_refused(tmp_path: Path, text: str) -> None:
+HEAD = b"Prompt,Category\n"
+MALFORMED = {
+    "other columns": (
+        b"Text,Kind\nA lamp.,Colors\n",
+        "line 1: the columns are Text, Kind; needed are Prompt",
+    ),
+    "empty": (b"", "line 1: the columns are none"),
+    "header only": (HEAD, "line 1: nothing follows the header"),
+    "no prompt": (HEAD + b"A lamp.,x\n,x\n", "line 3: the prompt is empty; a row needs prompt and category"),
+    "no category": (HEAD + b"A lamp., \n", "line 2: the category is empty"),
+    "unquoted comma": (
+        HEAD + b"A lamp.,x\nA door, open,x\n",
+        "line 3: 3 values for the 2 columns.*double quotes",
+    ),
+    "one value": (HEAD + b"A lamp.\n", "line 2: 1 values for the 2 columns"),
+    "latin-1": (HEAD + b"A lamp.,x\n" + "Ein Tür,x".encode("latin-1"), "line 3: the byte 0xfc is not UTF-8"),
+    "utf-16": (
+        (HEAD + b"A lamp.,x\n").decode().encode("utf-16"),
+        "line 1: the file is in UTF-16; save it as UTF-8",
+    ),
+    "over-long": (HEAD + b"A lamp.,x\n" + b"a" * 20_000 + b",x\n", "line 3: the prompt has 20000 characters"),
+    "far over-long": (
+        HEAD + b"A lamp.,x\n" + b"a" * 140_000 + b",x\n",
+        "line 3: field larger than field limit",
+    ),
+    "number": (HEAD + b"A lamp.,x\n42,x\n", "line 3: the prompt is a number, not text"),
+    "decimal": (HEAD + b'"-1,5",x\n', "line 2: the prompt is a number, not text"),
+    "open quote": (HEAD + b'A lamp.,x\n"A door,x\nA sofa,x\n', "line 4: .*double quote left open"),
+    "escape": (HEAD + b"A \x1b[31m lamp.,x\n", "line 2: the prompt holds the control character '.x1b'"),
+}
+
+
+@pytest.mark.parametrize("what", MALFORMED)
+def test_malformed_files_are_refused_with_their_line(tmp_path: Path, what: str) -> None:
+    content, message = MALFORMED[what]
     path = tmp_path / "bad.csv"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(DataError, match=r"Category|category"):
-        DrawBench(str(path)).problems([0])
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        DrawBench(str(path), categories=None).problems([0])
+    assert str(path) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_numbers_in_words_and_commas_in_quotes_are_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "good.csv"
+    path.write_bytes(HEAD + b'"Two lamps, 3 doors",7\r\n\r\nnan and 1 sofa,7\r\n')
+    problems = DrawBench(str(path), categories=[7]).problems([0])  # type: ignore[list-item]  # YAML's 7 is a number
+    assert [p.prompt for p in problems] == ["Two lamps, 3 doors", "nan and 1 sofa"]
+
+
+def test_categories_in_other_scripts_have_cases(tmp_path: Path) -> None:
+    path = tmp_path / "scripts.csv"
+    rows = ["A cat.,猫", "A dog.,犬", "A fox.,Foxes", "Two foxes.,foxes!", f"A long one.,{'x' * 100}"]
+    path.write_text("Prompt,Category\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    ids = [p.case_id for p in DrawBench(str(path), categories=None).problems([0])]
+    assert len(set(ids)) == 5 and ids[2:4] == ["foxes-000", "foxes-001"] and max(map(len, ids)) <= 80
 
 
 def test_limit_below_one_is_refused() -> None:

@@ -1,5 +1,7 @@
 """Reference sets and the datasets of classes and restorations."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +13,13 @@ from guidebench.data.noise_pictures import NoisePictures
 from guidebench.data.pictures import ImageFolder, WorldPictures
 from guidebench.data.worlds import WORLDS
 from guidebench.errors import DataError
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config
+from guidebench.runner.job import Job
 
 
 def test_world_pictures_are_those_of_the_worlds_in_turn() -> None:
     pictures = WorldPictures(["animals", "birds"], "validation", n=3, size=64).pictures()
-    assert [p.name for p in pictures] == [
+    assert [p.name.split()[0] for p in pictures] == [
         "animals/validation/0/64px",
         "birds/validation/0/64px",
         "animals/validation/1/64px",
@@ -75,7 +77,9 @@ def test_restorations_carry_their_reference() -> None:
     pictures = WorldPictures(["animals"], "validation", n=4, size=32)
     problems = Restorations(pictures, limit=2).problems([0, 1])
     assert [(p.case_id, p.seed) for p in problems] == [
-        (f"animals-validation-{i}-32px", seed) for i in (0, 2) for seed in (0, 1)
+        (f"animals.validation.{i}.32px_{WORLDS['animals'].fingerprint}", seed)
+        for i in (0, 2)
+        for seed in (0, 1)
     ], "spread over the set"
     assert problems[0].reference == pictures.pictures()[0] and problems[0].reference.load().shape == (
         32,
@@ -118,12 +122,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_in_order_with_labels_by_subfolder(folder: Path) -> None:
     found = ImageFolder(str(folder), size=8).labelled()
-    assert [(p.picture.name, p.label, p.name) for p in found[2:4]] == [
+    assert [(p.picture.name.rsplit(" ", 1)[0], p.label, p.name) for p in found[2:4]] == [
         ("n01/IMG_2.PNG 8px", 0, "n01"),
         ("n02/IMG_0.PNG 8px", 1, "n02"),
     ]
     assert found[4].picture.load().shape == (8, 8, 3) and (found[4].picture.load() == (200, 1, 0)).all()
-    assert [p.name for p in ImageFolder(str(folder), 8, n=2).pictures()] == [
+    assert [p.name.rsplit(" ", 1)[0] for p in ImageFolder(str(folder), 8, n=2).pictures()] == [
         "n01/IMG_0.PNG 8px",
         "n02/IMG_0.PNG 8px",
     ]
@@ -136,6 +140,47 @@ def test_wrong_folders_are_refused(folder: Path, tmp_path: Path) -> None:
         ImageFolder(str(folder), 8, n=7).pictures()
     with pytest.raises(DataError, match="2 folders, and imagenet has 1000 classes"):
         ImageFolder(str(folder), 8, names="imagenet").labelled()
-    (folder / "n01" / "IMG_0.PNG").write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"IMG_0\.PNG cannot be read as an image"):
-        ImageFolder(str(folder), 8).pictures()[0].load()
+    with pytest.raises(DataError, match="size=0, n=None: allowed are 1 or more"):
+        ImageFolder(str(folder), 0)
+
+
+def test_another_file_under_the_same_name_is_another_picture(folder: Path) -> None:
+    """With the size and the time of the old one: neither says what is in a file."""
+    names = {p.name for p in ImageFolder(str(folder), 8).pictures()}
+    (problem,) = Restorations(ImageFolder(str(folder), 8), limit=1).problems([0])
+    file = folder / "n01" / "IMG_0.PNG"
+    before = file.stat()
+    content = bytearray(file.read_bytes())
+    Image.new("RGB", (40, 20), (7, 7, 7)).save(file)
+    content = file.read_bytes().ljust(len(content), b"\0")
+    file.write_bytes(content)
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert len(names - {p.name for p in ImageFolder(str(folder), 8).pictures()}) == 1
+    (other,) = Restorations(ImageFolder(str(folder), 8), limit=1).problems([0])
+    assert other != problem and other.record() != problem.record()
+
+
+def test_two_folders_with_equal_names_hold_different_pictures(folder: Path, tmp_path_factory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(folder, other, dirs_exist_ok=True)
+    assert ImageFolder(str(folder), 8).pictures() == ImageFolder(str(other), 8).pictures()
+    Image.new("RGB", (40, 20), (1, 2, 3)).save(other / "n02" / "IMG_1.PNG")
+    pairs = zip(ImageFolder(str(folder), 8).pictures(), ImageFolder(str(other), 8).pictures(), strict=True)
+    assert [a != b for a, b in pairs] == [False, False, False, False, True, False]
+
+
+class Redrawn(type(WORLDS["objects"])):
+    """A world that draws otherwise, and the same world with other classes."""
+
+    shade = 0
+
+    def render(self, picture):
+        return super().render(picture) + np.uint8(self.shade)
+
+
+def test_a_world_that_draws_or_calls_otherwise_has_another_fingerprint() -> None:
+    worlds = [Redrawn(), Redrawn(), Redrawn()]
+    worlds[1].shade, worlds[2].classes = 1, worlds[2].classes[::-1]
+    assert len({world.fingerprint for world in worlds}) == 3
+    assert Redrawn().fingerprint == worlds[0].fingerprint != WORLDS["objects"].fingerprint
+    assert len({world.fingerprint for world in WORLDS.values()}) == 5

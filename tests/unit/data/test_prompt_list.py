@@ -16,7 +16,19 @@ def test_every_prompt_with_every_seed_and_spaces_tidied() -> None:
     ]
 
 
-@pytest.mark.parametrize("prompts", [[], "a fox", ["a fox", " "], ["a fox", "a  fox"]])
-def test_empty_and_repeated_prompts_are_refused(prompts: list[str] | str) -> None:
-    with pytest.raises(DataError, match="at least one, none empty or given twice"):
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        ([], "at least one prompt"),
+        ("a fox", "dataset.prompts='a fox': allowed is a list"),
+        (["a fox", " "], r"dataset\.prompts\[1\] is empty"),
+        (["a fox", "a  fox"], r"prompts\[1\] is given twice"),
+        (["a fox", 3], r"prompts\[1\] is 3, not text; put it into quotes"),
+        (["a fox", None], "is None, not text"),
+        (["\x1b[31ma fox"], "control character '.x1b'"),
+        (["a" * 10_001], "has 10001 characters"),
+    ],
+)
+def test_what_is_no_list_of_prompts_is_refused(prompts: list[str] | str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         PromptList(prompts)

@@ -11,9 +11,9 @@ from guidebench.models import vocabulary
 from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.models.readers.clip import CLIP
 from guidebench.models.vocabulary import unknown_words, warn_of_unknown_words
-from guidebench.runner.build import Job
 from guidebench.runner.compose import compose_config
 from guidebench.runner.experiment import Experiment
+from guidebench.runner.job import Job
 
 
 @pytest.fixture(autouse=True)

@@ -2,11 +2,11 @@
 
 import pandas as pd
 import pytest
+from guidebench.runner.sweeps import Sweep
 
 from guidebench.errors import ConfigError
 from guidebench.runner import resources, sweeps
 from guidebench.runner.resources import measure
-from guidebench.runner.sweeps import Sweep
 
 BATCH, N, ELEMENTS = 4, 100, 3 * 32 * 32
 

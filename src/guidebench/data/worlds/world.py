@@ -1,9 +1,13 @@
 """What every small world offers: pictures drawn by code, with all their attributes known."""
 
+import hashlib
+import inspect
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -71,6 +75,21 @@ class World(ABC, Generic[Picture]):
     @abstractmethod
     def describe(self, picture: Picture, rng: np.random.Generator) -> Caption:
         """A true caption; `rng` picks phrasing, order and which details are named."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Changes when a picture of this world can: 12 digits of the SHA-256 of its code, classes and two pictures.
+
+        The code decides what is drawn, and the pictures notice another version of the libraries that draw.
+        """
+        shared, own = Path(__file__).parent, Path(inspect.getfile(type(self))).parent
+        code = [shared / "drawing.py", shared / "world.py", *sorted(own.glob("*.py"))]
+        total = hashlib.sha256(repr(self.classes).encode())
+        for file in code:
+            total.update(file.read_text(encoding="utf-8").encode())
+        for index in range(2):
+            total.update(self.render(self.picture("test", index)).tobytes())
+        return total.hexdigest()[:12]
 
     def portrait(self, label: str, rng: np.random.Generator) -> Picture:
         """Draw the ground truth of a random picture of a class, by rejection unless the world knows better.

@@ -20,7 +20,7 @@ class AestheticHead(Reader):
         source: directory, file or address of the head, see `Checkpoint`.
         architecture: `in_features`, the dimension of the embeddings; null where `source` is a directory, whose
             `config.json` says it, and which CLIP (by its directory) the head belongs to.
-        sha256: of a downloaded file; null trusts the address.
+        sha256: of the file, see `Checkpoint`.
         random_weights: a head with random weights (seed 0).
 
     Cost: one forward of CLIP's image tower per image.

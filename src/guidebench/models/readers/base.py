@@ -15,7 +15,7 @@ class Reader(ABC):
 
     @abstractmethod
     def fingerprint(self) -> str:
-        """Identifies the contents of the weights; follows local files, downloads nothing."""
+        """Identifies the contents of the weights; follows files, and downloads nothing that has a checksum."""
 
     @abstractmethod
     def load(self, device: torch.device | str) -> None:

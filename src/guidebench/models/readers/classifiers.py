@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from guidebench.errors import ConfigError, WeightsError
+from guidebench.models import torchvision_weights
 from guidebench.models.checkpoints import Checkpoint
 from guidebench.models.networks.small_classifiers import SmallResNet, SmallVGG
 from guidebench.models.readers.base import Reader
@@ -167,7 +168,9 @@ class TorchvisionClassifier(Classifier):
         return name + (" (random weights)" if self.random_weights else "")
 
     def fingerprint(self) -> str:
-        return self.network_id
+        if self.random_weights:
+            return self.network_id
+        return torchvision_weights.checkpoint(self.architecture, self.pretrained).fingerprint()
 
     def _load(self) -> Network:
         return _load_torchvision(self)
@@ -196,26 +199,22 @@ def _load_small(classifier: SmallClassifier) -> Network:
 def _load_torchvision(classifier: TorchvisionClassifier) -> Network:
     from torchvision import models
 
-    try:
-        weights = models.get_model_weights(classifier.architecture)[classifier.pretrained]
-    except (ValueError, KeyError) as error:
-        raise WeightsError(
-            f"torchvision knows no weights {classifier.pretrained!r} for {classifier.architecture!r}; "
-            "`torchvision.models.list_models()` and `get_model_weights(name)` list them."
-        ) from error
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(
-            int.from_bytes(hashlib.sha256(classifier.network_id.encode()).digest()[:4], "little")
-        )
-        try:
-            module = models.get_model(
-                classifier.architecture, weights=None if classifier.random_weights else weights
+    weights = torchvision_weights.published(classifier.architecture, classifier.pretrained)
+    architecture = functools.partial(models.get_model, classifier.architecture, weights=None)
+    if classifier.random_weights:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(
+                int.from_bytes(hashlib.sha256(classifier.network_id.encode()).digest()[:4], "little")
             )
-        except (OSError, RuntimeError) as error:
-            raise WeightsError(f"{classifier.network_id} could not be loaded: {error}") from error
+            module = architecture().eval().requires_grad_(False)
+    else:
+        checkpoint = torchvision_weights.checkpoint(classifier.architecture, classifier.pretrained)
+        module = checkpoint.build(architecture, torch.float32)
+        if hasattr(module, "transform_input"):  # Inception's and GoogLeNet's weights expect other statistics
+            module.transform_input = True  # type: ignore[assignment]
     preset = weights.transforms()
     return Network(
-        module.eval().requires_grad_(False),
+        module,
         tuple(weights.meta["categories"]),
         False,
         preset.resize_size[0],

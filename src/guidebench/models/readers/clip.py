@@ -15,7 +15,7 @@ from torch.nn.functional import normalize, pad
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models import weights
 from guidebench.models.readers.base import Reader
-from guidebench.models.vocabulary import warn_of_unknown_words
+from guidebench.models.vocabulary import refuse_code, warn_of_cut_texts, warn_of_unknown_words
 
 _PRECISIONS = {
     "fp32": torch.float32,
@@ -166,15 +166,26 @@ class CLIP(Reader):
         """
         network = _load(self)
         network.module.to(device)
-        if self.directory is not None:
-            words = network.tokenizer.tokenizer  # type: ignore[attr-defined]
-            warn_of_unknown_words(words, texts, self.network_id, words.name_or_path)
+        self.check_texts(texts, max_tokens)
         tokens = network.tokenizer(list(texts))
         if max_tokens is not None:
             short = network.tokenizer(list(texts), context_length=max_tokens)
             tokens = pad(short, (0, tokens.shape[1] - max_tokens))
         features = network.module.encode_text(tokens.to(device))  # type: ignore[operator]
         return features.to(self._output_dtype)
+
+    def check_texts(self, texts: Sequence[str], max_tokens: int | None = None) -> None:
+        """Warn of what the texts hold that the network cannot read; arguments as for `text_features`."""
+        tokenizer = _load(self).tokenizer
+        words = getattr(tokenizer, "tokenizer", None)  # transformers', which open_clip's own is not
+        if words is None:
+            lengths = [len(tokenizer.encode(text)) + 2 for text in texts]  # type: ignore[attr-defined]
+        else:
+            if self.directory is not None:
+                warn_of_unknown_words(words, texts, self.network_id, words.name_or_path)
+            lengths = [len(words(text, verbose=False).input_ids) for text in texts]
+        limit = max_tokens or tokenizer.context_length  # type: ignore[attr-defined]
+        warn_of_cut_texts(lengths, limit, texts, self.network_id)
 
     @property
     def _output_dtype(self) -> torch.dtype:
@@ -243,9 +254,13 @@ def _local_tokenizer(directory: Path) -> Callable[[list[str]], Tensor]:
 
     if not (directory / _TOKENIZER).is_dir():
         raise WeightsError(f"{directory} has no folder '{_TOKENIZER}' with the tokenizer's files.")
+    refuse_code(directory / _TOKENIZER)
     context_length = _local_config(directory)["text_cfg"].get("context_length", 77)
     tokenizer: Callable[[list[str]], Tensor] = HFTokenizer(
-        str(directory / _TOKENIZER), context_length=context_length, local_files_only=True
+        str(directory / _TOKENIZER),
+        context_length=context_length,
+        local_files_only=True,
+        trust_remote_code=False,
     )
     return tokenizer
 

@@ -43,7 +43,7 @@ class InceptionV3(FeatureNetwork):
     """
 
     source: str = "https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth"
-    sha256: str | None = "6726825d"
+    sha256: str | None = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
     random_weights: bool = False
 
     paper: ClassVar[str] = "Heusel et al. 2017"

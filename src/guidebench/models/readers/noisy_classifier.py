@@ -22,7 +22,7 @@ class NoisyClassifier(Classifier):
             `source` is a directory with `classes` in its config.json.
         architecture: arguments of `EncoderUNet` without `out_channels`; null where the directory's config.json has them
             as `architecture`.
-        sha256: of a downloaded file; null trusts the address.
+        sha256: of the file, see `Checkpoint`.
         random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
         dtype: precision of the network: "float32" or "bfloat16".
 

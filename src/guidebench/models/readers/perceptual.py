@@ -9,8 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from guidebench.errors import ConfigError
+from guidebench.models import torchvision_weights
 from guidebench.models.readers.base import Reader
 from guidebench.models.readers.classifiers import SmallClassifier
+
+_BACKBONES = {
+    "alex": ("alexnet", "IMAGENET1K_V1"),
+    "vgg": ("vgg16", "IMAGENET1K_V1"),
+    "squeeze": ("squeezenet1_1", "IMAGENET1K_V1"),
+}
 
 
 class PerceptualDistance(Reader):
@@ -82,7 +89,9 @@ class PretrainedLPIPS(PerceptualDistance):
         return f"lpips:{self.net}" + (" (random weights)" if self.random_weights else "")
 
     def fingerprint(self) -> str:
-        return self.network_id
+        if self.random_weights:
+            return self.network_id
+        return f"{self.network_id} {torchvision_weights.checkpoint(*_BACKBONES[self.net]).fingerprint()}"
 
     def load(self, device: torch.device | str) -> None:
         _load(self).to(device)
@@ -108,5 +117,18 @@ def _load(distance: PretrainedLPIPS) -> nn.Module:
         ) from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network: nn.Module = lpips.LPIPS(net=distance.net, pnet_rand=distance.random_weights, verbose=False)
+        network: nn.Module = lpips.LPIPS(net=distance.net, pnet_rand=True, verbose=False)
+    if not distance.random_weights:
+        _load_backbone(network.net, *_BACKBONES[distance.net])  # type: ignore[arg-type]
     return network.eval().requires_grad_(False)
+
+
+def _load_backbone(backbone: nn.Module, architecture: str, pretrained: str) -> None:
+    """Torchvision's weights of the layers that a backbone of `lpips` cuts into slices: `features.3` is `slice2.3`."""
+    from torchvision import models
+
+    checkpoint = torchvision_weights.checkpoint(architecture, pretrained)
+    whole = checkpoint.build(functools.partial(models.get_model, architecture, weights=None), torch.float32)
+    features = whole.state_dict()
+    own = backbone.state_dict()
+    backbone.load_state_dict({key: features[f"features.{key.partition('.')[2]}"] for key in own})

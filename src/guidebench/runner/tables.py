@@ -1,0 +1,402 @@
+"""The YAML of a table, experiments/<paper>/<name>.yaml: what it shows, and the jobs of its rows and blocks."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import OmegaConf
+
+from guidebench.errors import ConfigError
+from guidebench.report.paper import NO_PAPER, PaperNumbers, parse_numbers
+from guidebench.report.spec import TableSpec, parse_spec
+from guidebench.runner.components import check
+from guidebench.runner.compose import compose_config, expand, merge, parse, shipped
+from guidebench.runner.job import Job
+from guidebench.runner.suggest import suggestion
+from guidebench.studies.base import Study
+
+SOURCES = ("samples", "resources")
+"""What a table with jobs shows: what they make, or what they take. A study is a source too, by its `_target_`."""
+
+_LAYOUT = {"title", "paper", "columns", "primary", "comparisons", "group_by", "cluster_by", "expected"}
+_OF_JOBS = {"source", "task", "overrides", "rows", "blocks", "sizes", "costs"}
+_OF_STUDIES = {"source", "sizes", "tables"}
+_ROW_KEYS = {"label", "overrides", "tuned"}
+_OF_THE_MACHINE = ("paths.", "device=", "batch_size=", "memory_budget_gb=", "logger", "save_latents=")
+"""Overrides that say where and how to run, not what: neither a table nor the name of its files mentions them."""
+
+
+@dataclass(frozen=True)
+class TableFile:
+    """The YAML of a table, checked.
+
+    Args:
+        name: `paper/name`.
+        content: plain containers.
+        papers: the sections of the paper.yaml beside it.
+    """
+
+    name: str
+    content: Mapping[str, Any]
+    papers: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, name: str, root: Path | None = None) -> "TableFile":
+        """Read experiments/<paper>/<name>.yaml.
+
+        Args:
+            name: `paper/name`.
+            root: the folder `experiments`; the shipped one without it.
+
+        Raises:
+            ConfigError: there is no such table, or its keys are wrong.
+        """
+        root = root or shipped("experiments")
+        if name not in table_names(root):
+            near = suggestion(name, table_names(root))
+            raise ConfigError(f"table {name!r}: there is none; {near}allowed: {', '.join(table_names(root))}")
+        path = root / f"{name}.yaml"
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = cls(name, content, _papers(path.parent / "paper.yaml"))
+        found._check(path)
+        return found
+
+    def _check(self, path: Path) -> None:
+        keys = set(self.content)
+        allowed, needed = (
+            (_OF_STUDIES, _OF_STUDIES)
+            if self.is_study
+            else (_LAYOUT | _OF_JOBS, {"title", "task", "rows", "columns", "sizes"})
+        )
+        if not needed <= keys <= allowed:
+            raise ConfigError(
+                f"{path}: has the keys {', '.join(sorted(keys))}; it must have {', '.join(sorted(needed))} and may "
+                f"have {', '.join(sorted(allowed - needed)) or 'no other'}"
+            )
+        if not self.is_study and self.content.get("source", SOURCES[0]) not in SOURCES:
+            raise ConfigError(
+                f"{path}: source: got {self.content['source']!r}; allowed: {', '.join(SOURCES)}, or a study's _target_"
+            )
+        for row, entry in {} if self.is_study else self.content["rows"].items():
+            if not set(entry) <= _ROW_KEYS:
+                unknown = next(iter(set(entry) - _ROW_KEYS))
+                raise ConfigError(
+                    f"{path}: rows.{row}.{unknown}: {suggestion(unknown, _ROW_KEYS)}allowed: "
+                    f"{', '.join(sorted(_ROW_KEYS))}"
+                )
+
+    @property
+    def is_study(self) -> bool:
+        """Whether its records are computed in one process instead of by jobs."""
+        return isinstance(self.content.get("source"), dict)
+
+    @property
+    def specs(self) -> dict[str, TableSpec]:
+        """The layouts by the suffix of their files: one, or those of a study, the main one first."""
+        if not self.is_study:
+            layout = {key: self.content[key] for key in _LAYOUT & set(self.content)}
+            return {"": self._spec(layout | {"rows": self.content["rows"], "blocks": self.blocks})}
+        return {str(suffix): self._spec(layout) for suffix, layout in self.content["tables"].items()}
+
+    @property
+    def blocks(self) -> Mapping[str, Sequence[str]]:
+        """Overrides by the name of a block; none where the table is one."""
+        found: Mapping[str, Sequence[str]] = self.content.get("blocks", {})
+        return found
+
+    def _spec(self, layout: Mapping[str, Any]) -> TableSpec:
+        section = layout.get("paper")
+        if section is not None and section not in self.papers:
+            raise ConfigError(
+                f"table {self.name}: paper: got {section!r}; {suggestion(str(section), self.papers)}allowed, of "
+                f"paper.yaml: {', '.join(self.papers)}"
+            )
+        numbers: PaperNumbers = (
+            NO_PAPER if section is None else parse_numbers(self.papers[section], f"paper.yaml: {section}")
+        )
+        return parse_spec({key: value for key, value in layout.items() if key != "paper"}, numbers)
+
+
+def _papers(path: Path) -> Mapping[str, Any]:
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return {key: value for key, value in content.items() if isinstance(value, dict)}
+
+
+def table_names(root: Path | None = None) -> list[str]:
+    """Every table that can be made, as `paper/name`."""
+    root = root or shipped("experiments")
+    names = (path.relative_to(root).with_suffix("").as_posix() for path in root.glob("*/*.yaml"))
+    return sorted(name for name in names if not name.endswith("/paper"))
+
+
+@dataclass(frozen=True)
+class RowJob:
+    """The job of one row in one block, with all its seeds.
+
+    Args:
+        row: name of the row.
+        block: name of the block; "" where the table has none.
+        job: composed and checked.
+        overrides: what it was composed of.
+    """
+
+    row: str
+    block: str
+    job: Job
+    overrides: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Short name for logs and messages."""
+        return ", ".join(filter(None, [self.row, self.block]))
+
+
+@dataclass(frozen=True)
+class ComposedTable:
+    """A table with what fills it; nothing has run.
+
+    Args:
+        file: its YAML.
+        specs: layouts by suffix, with the chosen rows alone.
+        size: which was chosen.
+        asked: the user's own overrides.
+        jobs: one per row and block; none of a study.
+        study: instantiated; None of a table with jobs.
+        tables: where its files go.
+        results: where everything goes.
+    """
+
+    file: TableFile
+    specs: Mapping[str, TableSpec]
+    size: str
+    asked: tuple[str, ...]
+    jobs: tuple[RowJob, ...]
+    study: Study | None
+    tables: Path
+    results: Path
+
+    @property
+    def name(self) -> str:
+        """`paper/name`."""
+        return self.file.name
+
+    @property
+    def source(self) -> str:
+        """Of the table's records: "samples", "resources" or "study"."""
+        return "study" if self.study else str(self.file.content.get("source", SOURCES[0]))
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The configuration of the first job, for what all jobs share."""
+        return self.jobs[0].job.config
+
+    @property
+    def root(self) -> Path:
+        """Folder of the store."""
+        return self.results / "runs"
+
+    @property
+    def costs(self) -> str:
+        """What the paper's own run costs in this suite, in words; empty where it is not known."""
+        return str(self.file.content.get("costs", {}).get(self.config["suite"], "")) if self.jobs else ""
+
+    @property
+    def changed(self) -> tuple[str, ...]:
+        """The user's overrides that change what is computed."""
+        return tuple(o for o in self.asked if not o.startswith((*_OF_THE_MACHINE, "suite=", "size=")))
+
+    @property
+    def stem(self) -> str:
+        """Beginning of the names of all files: suite and size where they are not the defaults, and a short hash of what the
+        user changed, so that no run replaces the table of another.
+        """
+        parts = [self.name.replace("/", "_")]
+        parts += [self.config["suite"]] if self.jobs and self.config["suite"] != "embedded" else []
+        parts += [self.size] if self.size != self.default_size else []
+        if self.changed:
+            parts.append(hashlib.sha256("\n".join(sorted(self.changed)).encode()).hexdigest()[:6])
+        return "_".join(parts)
+
+    @property
+    def default_size(self) -> str:
+        """The size without `size=`."""
+        return _default_size(self.file)
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """What was run, for headings: what all jobs share, what was tuned, and what the user changed."""
+        if self.study:  # nothing is approximated by a smaller model: the suite is full
+            labels = {"suite": "full", "size": self.size, **self.study.setting}
+        else:
+            labels = {"suite": self.config["suite"], "size": self.size, **self._shared()}
+            labels |= {"tuned": "; ".join(filter(None, map(self._tuned, self.specs[""].rows)))}
+        return {k: v for k, v in labels.items() if v} | (
+            {"overrides": " ".join(self.changed)} if self.changed else {}
+        )
+
+    def _shared(self) -> dict[str, str]:
+        configs = [entry.job.config for entry in self.jobs]
+        described = {
+            "model": [_model(config) for config in configs],
+            "sampler": [
+                f"{_class(config['sampler'])} {config['sampler']['n_steps']} steps" for config in configs
+            ],
+            "cfg scale": [f"{config['cfg_scale']:g}" for config in configs],
+        }
+        return {key: values[0] if len(set(values)) == 1 else "varies" for key, values in described.items()}
+
+    def _tuned(self, row: Any) -> str:
+        tuned = self.file.content["rows"][row.name].get("tuned")
+        if not tuned:
+            return ""
+        chosen = tuned.get(self.config["suite"])
+        values = "nothing in this suite" if chosen is None else ", ".join(chosen)
+        return f"{row.label} {values}"
+
+
+def _class(node: Mapping[str, Any]) -> str:
+    return str(node["_target_"]).rpartition(".")[2]
+
+
+def _model(config: Mapping[str, Any]) -> str:
+    model = config["model"]
+    return str(model.get("source", _class(model))) + " (random weights)" * config["random_weights"]
+
+
+def compose_table(name: str, overrides: Sequence[str] = (), root: Path | None = None) -> ComposedTable:
+    """A table with its jobs, or its study, composed and checked.
+
+    Args:
+        name: `paper/name`.
+        overrides: the user's, which win over the table's own and over what was tuned. `rows=a,b` chooses rows, `blocks=`
+            blocks; of a study `size=…`, `source.<key>=…` and `paths.…=…`.
+        root: the folder `experiments`; the shipped one without it.
+
+    Raises:
+        ConfigError: an override is wrong, the size or a row is not declared, or an override would make rows alike.
+    """
+    file = TableFile.read(name, root)
+    chosen = {key: value for key, _, value in (override.partition("=") for override in overrides)}
+    size, sizes = chosen.get("size", _default_size(file)), file.content["sizes"]
+    if size not in sizes:
+        raise ConfigError(f"size={size}: {suggestion(size, sizes)}allowed: {', '.join(sizes)}")
+    return (_study if file.is_study else _jobs)(file, size, overrides)
+
+
+def _default_size(file: TableFile) -> str:
+    return "paper" if file.is_study else "small"
+
+
+def _study(file: TableFile, size: str, overrides: Sequence[str]) -> ComposedTable:
+    paths = ("paths.results", "paths.tables")
+    asked = dict(override.partition("=")[::2] for override in overrides)
+    for key in asked:
+        if key != "size" and key not in paths and not key.startswith("source."):
+            known = [*paths, "size", *(f"source.{name}" for name in file.content["source"])]
+            raise ConfigError(
+                f"{key}: a study has no such key; {suggestion(key, known)}allowed: size, source.*, {', '.join(paths)}"
+            )
+    own = [override for override in overrides if override.startswith("source.")]
+    merged = OmegaConf.merge(
+        {"source": file.content["source"]},
+        {"source": file.content["sizes"][size]},
+        OmegaConf.from_dotlist(own),
+    )
+    config = OmegaConf.to_container(merged, resolve=True)
+    assert isinstance(config, dict)
+    check(config["source"], "source")
+    results = Path(asked.get("paths.results", "results"))
+    tables = Path(asked.get("paths.tables", results / "runs" / "tables"))
+    study = Job({str(key): value for key, value in config.items()}).build("source")
+    return ComposedTable(file, file.specs, size, tuple(overrides), (), study, tables, results)
+
+
+def _jobs(file: TableFile, size: str, overrides: Sequence[str]) -> ComposedTable:
+    content = file.content
+    rows, overrides, picked_rows = _picked("rows", content["rows"], overrides)
+    blocks, overrides, picked_blocks = _picked("blocks", file.blocks or {"": []}, overrides)
+    ours = {override.get_key_element().lstrip("+~") for override in parse(overrides)}
+    _refuse_what_tells_apart(file, rows, blocks, ours)
+    suite = next((str(o.value()) for o in parse(overrides) if o.key_or_group == "suite"), "embedded")
+    jobs = []
+    for block in blocks:
+        for row, entry in rows.items():
+            own = [f"task={content['task']}", *content.get("overrides", ())]
+            layers = [own, [f"size={size}"], content["sizes"][size], blocks[block], entry["overrides"]]
+            tuned = entry.get("tuned", {}).get(suite, [])
+            composed = _seeds_together(merge(*layers, tuned, overrides))
+            job = Job.from_config(compose_config(composed))
+            jobs.append(RowJob(row, block, job, tuple(composed)))
+    spec = file.specs[""]
+    spec = dataclasses.replace(
+        spec,
+        rows=tuple(row for row in spec.rows if row.name in rows),
+        comparisons=tuple(c for c in spec.comparisons if c.row in rows and c.against in rows),
+        blocks=tuple(block for block in blocks if block),
+    )
+    paths = {key: Path(jobs[0].job.config["paths"][key]) for key in ("tables", "results")}
+    asked = (*overrides, *picked_rows, *picked_blocks)
+    return ComposedTable(file, {"": spec}, size, asked, tuple(jobs), None, **paths)
+
+
+def _picked(
+    key: str, declared: Mapping[str, Any], overrides: Sequence[str]
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """The rows or blocks that `rows=a,b` names, all without it; the other overrides; and that override itself."""
+    own = [override for override in overrides if override.startswith(f"{key}=")]
+    others = [override for override in overrides if override not in own]
+    if not own:
+        return dict(declared), others, []
+    names = [name for name in own[-1].partition("=")[2].strip("[]'\"").split(",") if name]
+    for name in names:
+        if name not in declared:
+            raise ConfigError(
+                f"{key}={name}: the table has no such one; {suggestion(name, declared)}allowed: {', '.join(declared)}"
+            )
+    return {name: entry for name, entry in declared.items() if name in names}, others, own[-1:]
+
+
+def _refuse_what_tells_apart(
+    file: TableFile, rows: Mapping[str, Any], blocks: Mapping[str, Sequence[str]], asked: set[str]
+) -> None:
+    """No override may say what a row or block is: the row would bear a wrong name. What was tuned may be changed."""
+    says = {f"rows.{row}": entry.get("overrides", ()) for row, entry in rows.items()}
+    says |= {f"blocks.{block}": own for block, own in blocks.items()} | {
+        "task": [f"task={file.content['task']}"]
+    }
+    for where, own in says.items():
+        for override in parse(own):
+            key = override.get_key_element().lstrip("+~")
+            if key in asked:
+                choice = where.partition(".")[0]
+                way_out = (
+                    f"choose with {choice}={','.join(file.content.get(choice, {}))}"
+                    if choice in ("rows", "blocks")
+                    else "make a table of its own"
+                )
+                raise ConfigError(
+                    f"{key}: the table {file.name} sets it itself ({where}: {override.input_line}), and would bear "
+                    f"wrong names; {way_out}, or use `guidebench run`"
+                )
+
+
+def _seeds_together(overrides: Sequence[str]) -> list[str]:
+    """`seed=range(0,3)` as the list of seeds of one job; a sweep over any other key has no room in a table."""
+    found = []
+    for override in parse(overrides):
+        line = override.input_line or ""
+        if override.is_sweep_override():
+            if override.key_or_group != "seed":
+                raise ConfigError(
+                    f"{line}: a table cannot sweep {override.key_or_group}: its rows and blocks are declared; "
+                    "make one table per value, or sweep with `guidebench run -m`"
+                )
+            values = [job[0].partition("=")[2] for job in expand([line])]
+            line = f"seed=[{','.join(values)}]" if len(values) != 1 else f"seed={values[0]}"
+        found.append(line)
+    return found
