@@ -12,15 +12,16 @@ keeps all graphs.
 import argparse
 import platform
 import time
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from guidebench.cli.gradients import loaded_problem
-from guidebench.gradients.base import GradientStrategy
+from guidebench.cli.gradients import loaded_workload
+from guidebench.gradients.base import ChainRun, GradientStrategy
 from guidebench.gradients.checkpointed import Checkpointed
-from guidebench.gradients.compare import Problem, measure, unit_of
+from guidebench.gradients.compare import Workload, measure, unit_of
 from guidebench.gradients.direct import Direct
 from guidebench.gradients.reversible import Reversible
 from guidebench.measuring import peak_memory
@@ -62,9 +63,9 @@ def main() -> None:
         "",
     ]
     for batch in arguments.batch:
-        problem = loaded_problem(job, batch, prepare)
-        lines += _strategies(problem, batch, arguments.repeats)
-    lines += _memory(job) + _bookkeeping(problem)
+        workload = loaded_workload(job, batch, prepare)
+        lines += _strategies(workload, batch, arguments.repeats)
+    lines += _memory(job) + _bookkeeping(workload)
     text = "\n".join(lines) + "\n"
     print(text)
     (arguments.out / f"gradients_{arguments.name}.md").write_text(text)
@@ -75,9 +76,9 @@ def _device(job: Job) -> str:
     return torch.cuda.get_device_name() if cuda else "CPU"
 
 
-def _strategies(problem: Problem, batch: int, repeats: int) -> list[str]:
+def _strategies(workload: Workload, batch: int, repeats: int) -> list[str]:
     """Seconds over the promise of the counts, and peak memory."""
-    unit, chain = unit_of(problem), problem.chain
+    unit, chain = unit_of(workload), workload.run.chain
     half, every = chain.n_stages // 2, chain.n_stages
     strategies: list[tuple[str, GradientStrategy]] = [
         ("direct", Direct()),
@@ -87,16 +88,16 @@ def _strategies(problem: Problem, batch: int, repeats: int) -> list[str]:
     ]
     if isinstance(chain, ReversibleChain):
         strategies.append(("reversible", Reversible()))
-    truth = torch.stack(list(problem.gradient(Checkpointed()).state_grad)).sum(0).double()
+    truth = workload.x_T_grad(Checkpointed()).double()
     lines = [
-        f"## Batch {batch}: C = {every * problem.rows} network evaluations per sample in the chain, "
+        f"## Batch {batch}: C = {every * workload.rows} network evaluations per sample in the chain, "
         f"F = {1e3 * unit.forward:.1f} ms, b = {unit.backward_ratio:.2f}",
         "",
         "| strategy | forwards | backwards | promise [F] | seconds | seconds / promise | peak [MB] |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
     for name, strategy in strategies:
-        row = measure(name, strategy, problem, truth, unit, repeats=repeats)
+        row = measure(name, strategy, workload, truth, unit, repeats=repeats)
         assert row.cost and row.units and row.seconds and row.overhead and row.peak_bytes
         lines.append(
             f"| {name} | {row.cost.nfe_fwd} | {row.cost.nfe_bwd} | {row.units:.0f} | {row.seconds:.3g} "
@@ -113,19 +114,18 @@ def _memory(job: Job) -> list[str]:
         "| N | stages | checkpointed [MB] | stored latents [MB] | reversible [MB] |",
         "|---:|---:|---:|---:|---:|",
     ]
-    base = loaded_problem(job, 1)
+    base = loaded_workload(job, 1)
     sampler = job.build("sampler")
     for n_steps in (4, 8, 20):
         made = type(sampler)(**(vars(sampler) | {"n_steps": n_steps}))
-        chain = made.chain(base.chain.schedule)
-        problem = Problem(
-            chain, base.eps_model, base.rows, chain.init(base.state[0]), base.objective, base.cond
-        )
+        chain = made.chain(base.run.chain.schedule)
+        run = replace(base.run, chain=chain, state=chain.init(base.run.state[0]))
+        made_longer = replace(base, run=run)
 
-        def peak(strategy: GradientStrategy, problem: Problem = problem) -> float:
-            return peak_memory(lambda: problem.gradient(strategy), problem.state[0].device) / 1e6
+        def peak(strategy: GradientStrategy, workload: Workload = made_longer) -> float:
+            return peak_memory(lambda: workload.x_T_grad(strategy), workload.run.state[0].device) / 1e6
 
-        stored = _stored_bytes(problem) / 1e6
+        stored = _stored_bytes(run) / 1e6
         reversible = f"{peak(Reversible()):.3f}" if isinstance(chain, ReversibleChain) else "-"
         lines.append(
             f"| {n_steps} | {chain.n_stages} | {peak(Checkpointed()):.3f} | {stored:.3f} | {reversible} |"
@@ -133,28 +133,26 @@ def _memory(job: Job) -> list[str]:
     return [*lines, ""]
 
 
-def _stored_bytes(problem: Problem) -> int:
+def _stored_bytes(run: ChainRun) -> int:
     """Bytes of the distinct tensors among the states before every stage."""
     distinct: dict[int, torch.Tensor] = {}
-    state = problem.state
-    for k in range(problem.chain.n_stages):
+    state = run.state
+    for k in range(run.chain.n_stages):
         distinct |= {id(s): s for s in state}
-        state = problem.chain.update(state, torch.zeros_like(state[0]), k)
+        state = run.chain.update(state, torch.zeros_like(state[0]), k)
     return sum(s.nbytes for s in distinct.values())
 
 
-def _bookkeeping(problem: Problem, repeats: int = 20) -> list[str]:
+def _bookkeeping(workload: Workload, repeats: int = 20) -> list[str]:
     """What a stage costs besides the network: the same sweep with a prediction of zero."""
-    unit = unit_of(problem)
-    idle = Problem(
-        problem.chain, lambda x, t, cond: 0.0 * x, 1, problem.state, problem.objective, problem.cond
-    )
+    unit, n = unit_of(workload), workload.run.chain.n_stages
+    idle = replace(workload, run=replace(workload.run, eps_model=lambda x, t, cond: 0.0 * x))
     seconds: list[float] = []
     for _ in range(repeats):
         start = time.process_time()
-        idle.gradient(Checkpointed())
-        seconds.append((time.process_time() - start) / problem.chain.n_stages)
-    stage = problem.rows * unit.forward * (2 + unit.backward_ratio)
+        idle.x_T_grad(Checkpointed())
+        seconds.append((time.process_time() - start) / n)
+    stage = workload.rows * unit.forward * (2 + unit.backward_ratio)
     return [
         "## Coefficients, bookkeeping and hooks",
         "",

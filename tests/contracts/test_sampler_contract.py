@@ -11,7 +11,7 @@ from guidebench.diffusion.analytic import TanhNetwork
 from guidebench.diffusion.cost import Cost, CountedModel
 from guidebench.diffusion.schedules import ScaledLinear
 from guidebench.errors import ConfigError
-from guidebench.gradients.base import GradientStrategy
+from guidebench.gradients.base import ChainRun, GradientStrategy
 from guidebench.samplers.base import ReversibleChain, Sampler, draw_noises, invert, sample
 
 SCHEDULE = ScaledLinear()
@@ -99,7 +99,7 @@ def test_a_gradient_is_what_its_strategy_declares(name: str, sampler: str) -> No
 
     counted = CountedModel(NETWORK)
     try:
-        result = strategy.value_and_grad(chain, counted, start, objective, noises=noises)
+        result = strategy.value_and_grad(ChainRun(chain, counted, start, noises=noises), objective)
     except ConfigError as refused:
         advised = any(advice in str(refused) for advice in ("choose ", "set "))
         holds_for_every_chain = strategy.is_exact and not strategy.needs_reversible
@@ -126,14 +126,16 @@ def test_every_strategy_works_with_ddim_or_edict(name: str) -> None:
     """So that the contract above is skipped throughout for none."""
     strategy = strategy_of(name)
     chain = sampler_of("edict" if strategy.needs_reversible else "ddim").chain(SCHEDULE)
-    result = strategy.value_and_grad(chain, NETWORK, chain.init(normal(0)), lambda final: final[0].sum(1))
+    result = strategy.value_and_grad(
+        ChainRun(chain, NETWORK, chain.init(normal(0))), lambda final: final[0].sum(1)
+    )
     assert result.state_grad[0].abs().sum() > 0
 
 
 def test_keeping_graphs_costs_no_more_than_declared() -> None:
     strategy: GradientStrategy = job("gradient=checkpointed").build("gradient")
     chain, counted = sampler_of("ddim").chain(SCHEDULE), CountedModel(NETWORK)
-    strategy.value_and_grad(chain, counted, chain.init(normal(0)), lambda final: final[0].sum(1))
+    strategy.value_and_grad(ChainRun(chain, counted, chain.init(normal(0))), lambda final: final[0].sum(1))
     assert counted.cost.nfe_bwd == strategy.cost(chain).nfe_bwd
     assert counted.cost.nfe_fwd < strategy.cost(chain).nfe_fwd  # there is memory for so small a network
 
@@ -171,6 +173,6 @@ def test_a_step_taken_back_has_the_noise_of_where_it_began(name: str, step: int)
     after = sampler.chain(SCHEDULE, chain.times[step + 1 :]).init(
         SCHEDULE.alpha(u) * x_0 + SCHEDULE.sigma(u) * draw()
     )
-    x_t, t = chain.query(chain.rewind(chain.init(draw()), after, step, draw()), first)
+    x_t, t = chain.query(chain.rewind(after, step, draw()), first)
     noise = (x_t - SCHEDULE.alpha(t) * x_0) / SCHEDULE.sigma(t)
     assert float(noise.mean(0).abs().max()) < 0.06 and float(noise.std()) == pytest.approx(1.0, abs=0.03)

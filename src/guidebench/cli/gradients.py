@@ -15,9 +15,9 @@ from torch import Tensor
 from guidebench.diffusion.analytic import Gaussian, GaussianMixture, TanhNetwork
 from guidebench.diffusion.schedules import Linear, NoiseSchedule
 from guidebench.errors import ConfigError
-from guidebench.gradients.base import GradientStrategy
+from guidebench.gradients.base import ChainRun, GradientStrategy
 from guidebench.gradients.checkpointed import Checkpointed
-from guidebench.gradients.compare import Measured, Problem, measure, true_gradient, unit_of
+from guidebench.gradients.compare import Measured, Workload, measure, unit_of
 from guidebench.models.base import DiffusionModel, Guided
 from guidebench.runner.compose import compose_config, merge, parse
 from guidebench.runner.job import Job
@@ -81,14 +81,16 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--note", default="", metavar="TEXT", help="what the table shows, written below it")
     arguments = parser.parse_intermixed_args(argv)
     comparison = Comparison.of(arguments.overrides, arguments.batch, with_truth=not arguments.no_truth)
-    unit = unit_of(comparison.problem)
+    unit = unit_of(comparison.workload)
     console, measured = Console(), []
     for name, strategy in comparison.strategies:
         console.print(f"  {name} …", style="dim", highlight=False)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the row's own numbers tell
             measured.append(
-                measure(name, strategy, comparison.problem, comparison.truth, unit, repeats=arguments.repeats)
+                measure(
+                    name, strategy, comparison.workload, comparison.truth, unit, repeats=arguments.repeats
+                )
             )
     title = (
         f"{comparison.title}; batch {arguments.batch}, F = {1e3 * unit.forward / arguments.batch:.3g} ms, "
@@ -102,17 +104,17 @@ def main(argv: list[str]) -> int:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared: one problem, its true gradient, and the strategies.
+    """What is compared: one workload, its true gradient, and the strategies.
 
     Args:
         title: model, sampler and grid in words.
-        problem: the problem.
+        workload: what is differentiated.
         truth: gradient with respect to x_T, (b, ...).
         strategies: name and strategy of each row.
     """
 
     title: str
-    problem: Problem
+    workload: Workload
     truth: Tensor
     strategies: tuple[tuple[str, GradientStrategy], ...]
 
@@ -139,21 +141,21 @@ class Comparison:
             title = f"{model}, 64 dimensions"
         else:
             precise = Job(job.config | {"model": job.config["model"] | {"dtype": "float64"}})
-            first = loaded_problem(job, batch)
-            built = first, loaded_problem(precise, batch) if with_truth else first
+            first = loaded_workload(job, batch)
+            built = first, loaded_workload(precise, batch) if with_truth else first
             random = " (random weights)" if job.config["random_weights"] else ""
             title = (
                 f"{values.get('model', job.config['suite'])}{random}, cfg_scale {job.config['cfg_scale']:g}"
             )
-        problem, precise_problem = built
-        chain = problem.chain
+        workload, precise_workload = built
+        chain = workload.run.chain
         order = f" order {sampler.order}" if sampler.order > 1 or isinstance(sampler, DPMSolver) else ""
         title += (
             f"; {type(sampler).__name__}{order}, N = {len(chain.times) - 1} ({chain.n_stages} evaluations)"
         )
-        truth = true_gradient(precise_problem if with_truth else problem, Checkpointed()).double()
+        truth = (precise_workload if with_truth else workload).x_T_grad(Checkpointed()).double()
         strategies = tuple((_name(row), other.build("gradient")) for row, other in jobs.items())
-        return cls(title, problem, truth, strategies)
+        return cls(title, workload, truth, strategies)
 
 
 def _rows(values: dict[str, str]) -> tuple[tuple[str, ...], ...]:
@@ -175,9 +177,9 @@ def _start(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Te
     return noise.to(device, dtype)
 
 
-def _problem(
+def _workload(
     sampler: Sampler, schedule: NoiseSchedule, model: EpsModel, rows: int, x_T: Tensor, cond: Tensor | None
-) -> Problem:
+) -> Workload:
     chain = sampler.chain(schedule)
     target, generator = _target(x_T), torch.Generator().manual_seed(2)
 
@@ -188,10 +190,11 @@ def _problem(
         return torch.randn(x_T.shape, generator=generator, dtype=torch.float64).to(x_T)
 
     noises = draw_noises(chain, draw)
-    return Problem(chain, model, rows, chain.init(schedule.prior_std * x_T), objective, cond, noises)
+    run = ChainRun(chain, model, chain.init(schedule.prior_std * x_T), cond=cond, noises=noises)
+    return Workload(run, objective, rows)
 
 
-def _analytic(name: str, sampler: Sampler, batch: int, dtype: torch.dtype) -> Problem:
+def _analytic(name: str, sampler: Sampler, batch: int, dtype: torch.dtype) -> Workload:
     """The closed-form models on the linear table, in 64 dimensions; the mixture is guided (cfg_scale 3)."""
     schedule, dim = Linear(), 64
     x_T = _start((batch, dim), dtype, torch.device("cpu"))
@@ -207,10 +210,12 @@ def _analytic(name: str, sampler: Sampler, batch: int, dtype: torch.dtype) -> Pr
         cond[:, 2:] = -float("inf")
     else:
         model = TanhNetwork(schedule, dim, width=256, dtype=dtype).requires_grad_(False)
-    return _problem(sampler, schedule, model, 2 if name == "mixture" else 1, x_T, cond)
+    return _workload(sampler, schedule, model, 2 if name == "mixture" else 1, x_T, cond)
 
 
-def loaded_problem(job: Job, batch: int, prepare: Callable[[DiffusionModel], None] | None = None) -> Problem:
+def loaded_workload(
+    job: Job, batch: int, prepare: Callable[[DiffusionModel], None] | None = None
+) -> Workload:
     """A model of conf/model under classifier-free guidance, prompts by number.
 
     Args:
@@ -228,7 +233,7 @@ def loaded_problem(job: Job, batch: int, prepare: Callable[[DiffusionModel], Non
     precise = job.config["model"]["dtype"] == "float64"
     x_T = _start((batch, *model.sample_shape), torch.float64 if precise else torch.float32, model.device)
     rows = 1 if job.config["cfg_scale"] in (0, 1) else 2
-    return _problem(job.build("sampler"), model.schedule, guided, rows, x_T, cond.to(x_T.dtype))
+    return _workload(job.build("sampler"), model.schedule, guided, rows, x_T, cond.to(x_T.dtype))
 
 
 def _cells(row: Measured) -> list[str]:

@@ -5,6 +5,7 @@ where sampling ends: the schedule's clean time, or its least noisy time `t_min` 
 "final alpha" is alpha_bar at index 0); it may equal the time before it, a step that moves nothing.
 """
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -82,6 +83,13 @@ class Leading(Grid):
     Args:
         offset: added to every index (diffusers' `steps_offset`).
         final: "t_min" = `set_alpha_to_one: false`, as in Stable Diffusion; "clean" otherwise.
+
+    Raises:
+        ConfigError: the first index is beyond the table.
+
+    Warns:
+        UserWarning: the first index is in the table's first three quarters, as with fewer than 4 steps or more than
+            half as many as the table has: pure noise does not belong there.
     """
 
     offset: int = 0
@@ -92,6 +100,19 @@ class Leading(Grid):
         table = _table(schedule, self)
         _check_count(n_steps, table.n_timesteps)
         times = np.arange(n_steps)[::-1] * (table.n_timesteps // n_steps) + self.offset
+        begin = (
+            f"sampler.n_steps: {n_steps} steps of a leading grid with offset {self.offset} begin at index "
+            f"{times[0]} of {table.n_timesteps}"
+        )
+        instead = "sampler.grid._target_=guidebench.diffusion.grids.Trailing ~sampler.grid.offset"
+        if times[0] >= table.n_timesteps:
+            raise ConfigError(f"{begin}, beyond its last; set sampler.grid.offset=0, or {instead}")
+        if times[0] < 0.75 * table.n_timesteps:
+            warnings.warn(
+                f"{begin}, in the middle of the chain, and yet from pure noise; choose another number, or {instead}",
+                UserWarning,
+                stacklevel=2,
+            )
         return (*map(float, times), _final_time(schedule, self.final))
 
 

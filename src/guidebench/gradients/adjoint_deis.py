@@ -1,7 +1,6 @@
 """AdjointDEIS: exponential integrators of the continuous adjoint of a diffusion ODE or SDE."""
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -14,6 +13,7 @@ from guidebench.diffusion.grids import Grid
 from guidebench.errors import ConfigError
 from guidebench.gradients.base import (
     ChainGradient,
+    ChainRun,
     GradientStrategy,
     Objective,
     adjoint_nodes,
@@ -22,7 +22,7 @@ from guidebench.gradients.base import (
 )
 from guidebench.gradients.stage import Differentiated, scaled_vjp
 from guidebench.samplers.affine import AffineChain
-from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State, cond_at, noise_at
+from guidebench.samplers.base import Chain, noise_at
 from guidebench.samplers.dpm_solver import DPMSolver
 
 SIGN_FLIP_RATIO = 1.9
@@ -102,31 +102,18 @@ class AdjointDEIS(GradientStrategy):
         passed = skipped if self.states.startswith("inverted") else 0
         return Cost(nfe_fwd=chain.n_stages + nodes - skipped + passed, nfe_bwd=nodes - skipped)
 
-    def value_and_grad(
-        self,
-        chain: Chain,
-        eps_model: EpsModel,
-        state: State,
-        objective: Objective,
-        *,
-        cond: Conditioning = None,
-        params: Sequence[Tensor] = (),
-        noises: Noises | None = None,
-        on_stage: OnStage | None = None,
-    ) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
         """See `GradientStrategy`; gradients of noises are those of the discrete step, c_k a(t_(k+1))."""
+        chain = run.chain
         nodes = adjoint_nodes(chain, self.grid, self.n_steps)
         _warn_if_unstable(chain, nodes)
-        inputs, path = Differentiated(cond, params, noises), self._path(chain, nodes)
-        initial = state
+        inputs, path, state = Differentiated(run), self._path(chain, nodes), run.state
         for k in range(chain.n_stages):
             with torch.no_grad():
                 x_t, t = chain.query(state, k)
-                eps = eps_model(x_t, t, cond_at(cond, k))
+                eps = run.eps(x_t, t, k)
                 path.sampled(t, x_t, eps)
-                state = chain.update(state, eps, k, noise_at(chain, noises, k))
-            if on_stage is not None:
-                on_stage(k, state)
+                state = run.watched(k, chain.update(state, eps, k, noise_at(chain, run.noises, k)))
         path.ended(chain.output(state).detach())
         value, (a, *_) = value_and_cotangent(objective, state)
 
@@ -137,14 +124,14 @@ class AdjointDEIS(GradientStrategy):
             if self.variant == "official" and i == 0:
                 if path.needs_eps:
                     with torch.no_grad():
-                        path.adjoined(i, eps_model(x_t, t, cond_at(cond, k)))
+                        path.adjoined(i, run.eps(x_t, t, k))
                 adjoints[s] = a
                 continue
             others = inputs.at(k, with_noise=False)
             with torch.enable_grad():
                 x_t = x_t.detach().requires_grad_()
-                eps = eps_model(x_t, t, cond_at(cond, k))
-            products = scaled_vjp((eps,), (x_t, *others), (a,), per_row=not params)
+                eps = run.eps(x_t, t, k)
+            products = scaled_vjp((eps,), (x_t, *others), (a,), per_row=not run.params)
             path.adjoined(i, eps.detach())
 
             ratio, c = schedule.transfer(s, t)
@@ -160,7 +147,7 @@ class AdjointDEIS(GradientStrategy):
             inputs.add(others, [power * c / alpha_t * slope for slope in slopes[1:]])
             adjoints[s] = a
         self._add_noises(chain, inputs, adjoints)
-        rest = tuple(torch.zeros_like(s) for s in initial[1:])
+        rest = tuple(torch.zeros_like(s) for s in run.state[1:])
         return inputs.result(value, state, (a, *rest))
 
     def _path(self, chain: Chain, nodes: tuple[float, ...]) -> "_Path":
@@ -175,7 +162,7 @@ class AdjointDEIS(GradientStrategy):
         return _Inverted(chain, nodes, 1 if self.states == "inverted1" else 2)
 
     def _add_noises(self, chain: Chain, inputs: Differentiated, adjoints: dict[float, Tensor]) -> None:
-        for k, noise in enumerate(inputs.noises or ()):
+        for k, noise in enumerate(inputs.run.noises or ()):
             if noise is None or not noise.requires_grad:
                 continue
             if not isinstance(chain, AffineChain) or chain.times[k + 1] not in adjoints:

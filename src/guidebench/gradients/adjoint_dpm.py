@@ -1,13 +1,11 @@
 """AdjointDPM: the augmented ODE of state and adjoint in the variable rho, by a Runge-Kutta method."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.grids import Grid
@@ -15,6 +13,7 @@ from guidebench.diffusion.schedules import NoiseSchedule
 from guidebench.errors import ConfigError
 from guidebench.gradients.base import (
     ChainGradient,
+    ChainRun,
     GradientStrategy,
     Objective,
     adjoint_nodes,
@@ -22,7 +21,7 @@ from guidebench.gradients.base import (
     value_and_cotangent,
 )
 from guidebench.gradients.stage import Differentiated, scaled_vjp
-from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State, cond_at, sample
+from guidebench.samplers.base import Chain
 
 
 @dataclass(frozen=True)
@@ -93,27 +92,17 @@ class AdjointDPM(GradientStrategy):
         solved = (len(adjoint_nodes(chain, self.grid, self.n_steps)) - 1) * len(TABLEAUS[self.method].nodes)
         return Cost(nfe_fwd=chain.n_stages + solved, nfe_bwd=solved)
 
-    def value_and_grad(
-        self,
-        chain: Chain,
-        eps_model: EpsModel,
-        state: State,
-        objective: Objective,
-        *,
-        cond: Conditioning = None,
-        params: Sequence[Tensor] = (),
-        noises: Noises | None = None,
-        on_stage: OnStage | None = None,
-    ) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
         """See `GradientStrategy`."""
+        chain = run.chain
         if chain.noise_power != 1.0:
             raise ConfigError(
                 "gradient: AdjointDPM is for ODEs; choose a deterministic sampler, or gradient=adjoint_deis"
             )
         nodes, schedule = adjoint_nodes(chain, self.grid, self.n_steps), chain.schedule
-        inputs, initial = Differentiated(cond, params, noises), state
+        inputs = Differentiated(run)
         with torch.no_grad():
-            state = sample(chain, eps_model, state, cond=cond, noises=noises, on_stage=on_stage)
+            state = run.sample()
         value, (a_x, *_) = value_and_cotangent(objective, state)
         alpha_end = schedule.alpha(nodes[0])
         y, a_y = chain.output(state).detach() / alpha_end, alpha_end * a_x
@@ -128,15 +117,15 @@ class AdjointDPM(GradientStrategy):
                 k, alpha_u = stage_at(chain, u), schedule.alpha(u)
                 with torch.enable_grad():
                     x_u = (alpha_u * (y + node * step * dy)).requires_grad_()
-                    eps = eps_model(x_u, u, cond_at(cond, k))
+                    eps = run.eps(x_u, u, k)
                 others = inputs.at(k, with_noise=False)
                 a_u = a_y + node * step * da
-                products = scaled_vjp((eps,), (x_u, *others), (a_u,), per_row=not params)
+                products = scaled_vjp((eps,), (x_u, *others), (a_u,), per_row=not run.params)
                 dy, da = eps.detach(), -alpha_u * products[0]
                 sum_y, sum_a = sum_y + weight * dy, sum_a + weight * da
                 inputs.add(others, [-step * weight * product for product in products[1:]])
             y, a_y = y + step * sum_y, a_y + step * sum_a
-        rest = tuple(torch.zeros_like(s) for s in initial[1:])
+        rest = tuple(torch.zeros_like(s) for s in run.state[1:])
         return inputs.result(value, state, (a_y / schedule.alpha(nodes[-1]), *rest))
 
 

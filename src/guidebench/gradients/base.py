@@ -1,11 +1,13 @@
 """What every gradient strategy gives and takes.
 
-    strategy.value_and_grad(chain, eps_model, state, objective, cond=cond, params=params, noises=noises)
+    run = ChainRun(chain, eps_model, chain.init(x_T), cond=cond, noises=noises)
+    strategy.value_and_grad(run, objective)
 
 API:
     objective(final_state) -> (b,)      e.g. lambda s: loss(decode(s[0])); DOODL: the sum over both members of EDICT
     .value (b,), .state                 losses and the end of the chain (detached)
-    .state_grad                          d value / d state, like the initial state; for x_T of EDICT add its members
+    .state_grad                          d value / d state, like the initial state
+    x_T_grad(chain, state_grad)          d value / d x_T, whatever the state holds
     .cond_grad                           like `cond`, where it requires grad (one tensor, or one per stage)
     .params_grad                         like `params`; pass the tensors you want, nothing else is ever differentiated
     .noises_grad                         like `noises`, for the entries that require grad
@@ -29,10 +31,69 @@ from torch import Tensor
 from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.grids import Grid, check_times
 from guidebench.errors import ConfigError
-from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State
+from guidebench.samplers.base import (
+    Chain,
+    Conditioning,
+    EpsModel,
+    Noises,
+    OnStage,
+    State,
+    cond_at,
+    noise_at,
+    sample,
+)
 
 Objective = Callable[[State], Tensor]
 """Final state -> one loss per sample, (b,)."""
+
+
+@dataclass(frozen=True)
+class ChainRun:
+    """One run of a chain: everything that goes into it.
+
+    Args:
+        chain: the sampler's algebra.
+        eps_model: guided noise prediction; frozen.
+        state: initial state, `chain.init(x_T)`.
+        cond: conditioning, constant or per stage; its gradient is given where it requires grad.
+        params: tensors inside `eps_model` to differentiate, each requiring grad.
+        noises: noise of stochastic stages; gradients are given for entries that require grad.
+        on_stage: called with (k, state) after each forward stage.
+    """
+
+    chain: Chain
+    eps_model: EpsModel
+    state: State
+    cond: Conditioning = None
+    params: Sequence[Tensor] = ()
+    noises: Noises | None = None
+    on_stage: OnStage | None = None
+
+    def eps(self, x_t: Tensor, t: float, k: int) -> Tensor:
+        """The prediction at (x_t, t) under the conditioning of stage k. Cost: 1 forward."""
+        return self.eps_model(x_t, t, cond_at(self.cond, k))
+
+    def stage(self, state: State, k: int) -> State:
+        """The state after stage k. Cost: 1 forward."""
+        eps = self.eps(*self.chain.query(state, k), k)
+        return self.chain.update(state, eps, k, noise_at(self.chain, self.noises, k))
+
+    def watched(self, k: int, state: State) -> State:
+        """The state after stage k, shown to `on_stage`."""
+        if self.on_stage is not None:
+            self.on_stage(k, state)
+        return state
+
+    def sample(self, state: State | None = None) -> State:
+        """The final state, from `state` (default: the run's own). Cost: `chain.n_stages` forwards."""
+        return sample(
+            self.chain,
+            self.eps_model,
+            self.state if state is None else state,
+            cond=self.cond,
+            noises=self.noises,
+            on_stage=self.on_stage,
+        )
 
 
 @dataclass(frozen=True)
@@ -79,29 +140,12 @@ class GradientStrategy(ABC):
         """Calls of `eps_model` per `value_and_grad` on this chain; a promise that the tests count."""
 
     @abstractmethod
-    def value_and_grad(
-        self,
-        chain: Chain,
-        eps_model: EpsModel,
-        state: State,
-        objective: Objective,
-        *,
-        cond: Conditioning = None,
-        params: Sequence[Tensor] = (),
-        noises: Noises | None = None,
-        on_stage: OnStage | None = None,
-    ) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
         """Sample, evaluate the objective, and bring its gradient back to the start.
 
         Args:
-            chain: the sampler's algebra.
-            eps_model: guided noise prediction; frozen.
-            state: initial state, `chain.init(x_T)`.
+            run: the chain and what goes into it.
             objective: loss per sample of the final state.
-            cond: conditioning, constant or per stage; its gradient is given where it requires grad.
-            params: tensors inside `eps_model` to differentiate, each requiring grad.
-            noises: noise of stochastic stages; gradients are given for entries that require grad.
-            on_stage: called with (k, state) after each forward stage.
 
         Raises:
             ConfigError: the chain lacks what the strategy needs.
@@ -117,6 +161,15 @@ def value_and_cotangent(objective: Objective, final: State) -> tuple[Tensor, Sta
     return value.detach(), tuple(
         torch.zeros_like(s) if g is None else g for g, s in zip(grads, leaves, strict=True)
     )
+
+
+def x_T_grad(chain: Chain, state_grad: State) -> Tensor:
+    """d value / d x_T, (b, ...): the gradient of the initial state brought back through `chain.init`."""
+    with torch.enable_grad():
+        x_T = torch.zeros_like(state_grad[0]).requires_grad_()
+        dots = [(s * g).sum() for s, g in zip(chain.init(x_T), state_grad, strict=True)]
+        (grad,) = torch.autograd.grad(torch.stack(dots).sum(), x_T)
+    return grad
 
 
 def adjoint_nodes(chain: Chain, grid: Grid | None, n_steps: int | None) -> tuple[float, ...]:

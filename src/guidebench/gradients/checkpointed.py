@@ -1,17 +1,24 @@
 """Stored latents: exact gradients through any chain for the memory of a few latents and one network graph."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.errors import ConfigError
-from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective, value_and_cotangent
+from guidebench.gradients.base import (
+    ChainGradient,
+    ChainRun,
+    GradientStrategy,
+    Objective,
+    value_and_cotangent,
+)
 from guidebench.gradients.stage import Differentiated, StageGraph
-from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State, cond_at, noise_at
+from guidebench.samplers.base import Chain, State
 
 
 @dataclass(frozen=True)
@@ -29,7 +36,7 @@ class Checkpointed(GradientStrategy):
 
     Args:
         keep_graphs: k, how many of the last stages keep their graph; "auto" = as many as fit into the budget,
-            weighed on the first two stages.
+            weighed on the first two stages of the first run.
         memory_budget_gb: memory for kept graphs in gigabytes (10^9 bytes) where k is "auto"; None = 80 % of what is
             free on the device.
 
@@ -41,6 +48,7 @@ class Checkpointed(GradientStrategy):
 
     keep_graphs: int | str = 0
     memory_budget_gb: float | None = None
+    _weighed: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     execution_only = ("keep_graphs", "memory_budget_gb")
     is_exact = True
@@ -57,59 +65,53 @@ class Checkpointed(GradientStrategy):
         kept = 0 if self.keep_graphs == "auto" else min(int(self.keep_graphs), chain.n_stages)
         return Cost(nfe_fwd=2 * chain.n_stages - kept, nfe_bwd=chain.n_stages)
 
-    def value_and_grad(
-        self,
-        chain: Chain,
-        eps_model: EpsModel,
-        state: State,
-        objective: Objective,
-        *,
-        cond: Conditioning = None,
-        params: Sequence[Tensor] = (),
-        noises: Noises | None = None,
-        on_stage: OnStage | None = None,
-    ) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
         """See `GradientStrategy`."""
-        inputs, n = Differentiated(cond, params, noises), chain.n_stages
-        scale = _Scale(self._budget(state[0].device)) if self.keep_graphs == "auto" else None
-        first_kept = n if self.keep_graphs == "auto" else n - min(int(self.keep_graphs), n)
+        inputs, state, n = Differentiated(run), run.state, run.chain.n_stages
+        scale = self._scale(run) if self.keep_graphs == "auto" else None
+        kept = int(self.keep_graphs) if scale is None else scale.graphs_that_fit
         stored: list[State] = []
         graphs: list[StageGraph] = []
         for k in range(n):
-            if k >= first_kept:
-                graphs.append(StageGraph.record(chain, eps_model, state, k, inputs))
-                state = tuple(s.detach() for s in graphs[-1].new)
+            if kept is not None and k >= n - kept:
+                graphs.append(StageGraph.record(inputs, state, k))
+                state = graphs[-1].after
             else:
                 stored.append(tuple(s.detach() for s in state))
-                if scale is None:
-                    state = _stage(chain, eps_model, state, k, inputs)
+                if scale is not None and kept is None:
+                    state = scale.weigh(inputs, state, k)
+                    kept = scale.graphs_that_fit
                 else:
-                    state = scale.weigh(chain, eps_model, state, k, inputs)
-                    if scale.graphs_that_fit is not None:
-                        first_kept, scale = max(k + 1, n - scale.graphs_that_fit), None
-            if on_stage is not None:
-                on_stage(k, state)
+                    with torch.no_grad():
+                        state = run.stage(state, k)
+            run.watched(k, state)
+        if scale is not None:
+            self._weighed.update(network=weakref.ref(run.eps_model), batch=_batch(run), size=scale.size)
         value, cotangent = value_and_cotangent(objective, state)
         for k in reversed(range(n)):
-            graph = graphs.pop() if graphs else StageGraph.record(chain, eps_model, stored.pop(), k, inputs)
+            graph = graphs.pop() if graphs else StageGraph.record(inputs, stored.pop(), k)
             cotangent = graph.pull(cotangent, inputs)
         return inputs.result(value, state, cotangent)
+
+    def _scale(self, run: ChainRun) -> "_Scale":
+        """A scale that knows the size of a graph where the last run was one of the same network and batch."""
+        last = self._weighed
+        same = last and last["network"]() is run.eps_model and last["batch"] == _batch(run)
+        return _Scale(self._budget(run.state[0].device), last["size"] if same else None)
 
     def _budget(self, device: torch.device) -> float:
         """Bytes that kept graphs may take."""
         if self.memory_budget_gb is not None:
             return self.memory_budget_gb * 1e9
         if device.type == "cuda":
-            return 0.8 * torch.cuda.mem_get_info(device)[0]
+            unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+            return 0.8 * (torch.cuda.mem_get_info(device)[0] + unused)
         return 0.8 * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _stage(chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: Differentiated) -> State:
-    """Stage k without a graph."""
-    with torch.no_grad():
-        x_t, t = chain.query(state, k)
-        eps = eps_model(x_t, t, cond_at(inputs.cond, k))
-        return chain.update(state, eps, k, noise_at(chain, inputs.noises, k))
+def _batch(run: ChainRun) -> tuple[Any, ...]:
+    """What the size of a graph depends on besides the network."""
+    return type(run.chain), *((s.shape, s.dtype, s.device) for s in run.state)
 
 
 class _Scale:
@@ -121,14 +123,19 @@ class _Scale:
 
     Args:
         budget: bytes that graphs may take.
+        size: bytes of one graph; None = known after one or two stages.
     """
 
-    def __init__(self, budget: float) -> None:
-        self.budget = budget
-        self.graphs_that_fit: int | None = None  # known after one or two stages
+    def __init__(self, budget: float, size: int | None) -> None:
+        self.budget, self.size = budget, size
         self._first: tuple[StageGraph, dict[int, int]] | None = None
 
-    def weigh(self, chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: Differentiated) -> State:
+    @property
+    def graphs_that_fit(self) -> int | None:
+        """How many, beside the one that is needed in any case: that of the stage under way in the reverse sweep."""
+        return None if self.size is None else max(0, int(self.budget // max(self.size, 1)) - 1)
+
+    def weigh(self, inputs: Differentiated, state: State, k: int) -> State:
         """Stage k, with its graph recorded and weighed. Cost: 1 forward."""
         saved: dict[int, int] = {}
 
@@ -138,14 +145,13 @@ class _Scale:
             return tensor.detach()  # an output kept as it is would hold the graph that holds it, for ever
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            graph = StageGraph.record(chain, eps_model, state, k, inputs)
+            graph = StageGraph.record(inputs, state, k)
+        whole = sum(saved.values())
         if self._first is not None:
-            own = sum(size for pointer, size in saved.items() if pointer not in self._first[1])
-            # One graph is needed in any case, for the stage under way in the reverse sweep.
-            self.graphs_that_fit = max(0, int(self.budget // max(own, 1)) - 1)
+            self.size = sum(size for pointer, size in saved.items() if pointer not in self._first[1])
             self._first = None
-        elif 2 * sum(saved.values()) > self.budget:
-            self.graphs_that_fit = 0
+        elif 2 * whole > self.budget:
+            self.size = whole
         else:
             self._first = (graph, saved)
-        return tuple(s.detach() for s in graph.new)
+        return graph.after

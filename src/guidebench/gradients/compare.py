@@ -1,50 +1,35 @@
 """Measure gradient strategies side by side: counted evaluations, seconds, memory, and the error against a truth."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost, CountedModel
 from guidebench.errors import ConfigError
-from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective
+from guidebench.gradients.base import ChainRun, GradientStrategy, Objective, x_T_grad
 from guidebench.measuring import now, peak_memory, seconds_of
-from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, State
+from guidebench.samplers.base import EpsModel
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What is differentiated: one chain from one start to one objective.
+class Workload:
+    """What is differentiated, and how much network one call of it is.
 
     Args:
-        chain: the sampler's algebra.
-        eps_model: guided noise prediction.
-        rows: network rows per sample of one call (2 under classifier-free guidance).
-        state: initial state.
+        run: the chain and what goes into it.
         objective: loss per sample.
-        cond: conditioning.
-        noises: of a stochastic chain.
+        rows: network rows per sample of one call (2 under classifier-free guidance).
     """
 
-    chain: Chain
-    eps_model: EpsModel
-    rows: int
-    state: State
+    run: ChainRun
     objective: Objective
-    cond: Conditioning = None
-    noises: Noises | None = None
+    rows: int = 1
 
-    def gradient(self, strategy: GradientStrategy, eps_model: EpsModel | None = None) -> ChainGradient:
-        """The gradient with respect to the initial state, and the conditioning where it requires grad."""
-        return strategy.value_and_grad(
-            self.chain,
-            eps_model or self.eps_model,
-            self.state,
-            self.objective,
-            cond=self.cond,
-            noises=self.noises,
-        )
+    def x_T_grad(self, strategy: GradientStrategy, eps_model: EpsModel | None = None) -> Tensor:
+        """The gradient with respect to x_T, (b, ...), by `eps_model` (default: the run's own)."""
+        run = self.run if eps_model is None else replace(self.run, eps_model=eps_model)
+        return x_T_grad(run.chain, strategy.value_and_grad(run, self.objective).state_grad)
 
 
 @dataclass(frozen=True)
@@ -97,29 +82,29 @@ class Measured:
     refused: str = ""
 
 
-def unit_of(problem: Problem, repeats: int = 5) -> Unit:
+def unit_of(workload: Workload, repeats: int = 5) -> Unit:
     """Time one forward without a graph, and one forward with its backward."""
-    x_t, t = problem.chain.query(problem.state, 0)
-    cond = problem.cond if problem.cond is None or isinstance(problem.cond, Tensor) else problem.cond[0]
+    run = workload.run
+    x_t, t = run.chain.query(run.state, 0)
     leaf = x_t.detach().requires_grad_()
 
     def forward() -> None:
         with torch.no_grad():
-            problem.eps_model(x_t, t, cond)
+            run.eps(x_t, t, 0)
 
     def both() -> None:
-        torch.autograd.grad(problem.eps_model(leaf, t, cond).sum(), leaf)
+        torch.autograd.grad(run.eps(leaf, t, 0).sum(), leaf)
 
     device = x_t.device
     forward_seconds, both_seconds = seconds_of(forward, device, repeats), seconds_of(both, device, repeats)
     ratio = max(both_seconds / forward_seconds - 1.0, 0.0)
-    return Unit(forward_seconds / problem.rows, ratio)
+    return Unit(forward_seconds / workload.rows, ratio)
 
 
 def measure(
     name: str,
     strategy: GradientStrategy,
-    problem: Problem,
+    workload: Workload,
     truth: Tensor,
     unit: Unit,
     *,
@@ -131,33 +116,32 @@ def measure(
     Args:
         name: for the row.
         strategy: the strategy.
-        problem: what it differentiates.
-        truth: gradient with respect to x_T, (b, ...), float64; the members of a coupled state summed.
+        workload: what it differentiates.
+        truth: gradient with respect to x_T, (b, ...), float64.
         unit: see `unit_of`.
         repeats: timed runs, of which the median counts; 0 times the counted run itself.
         weigh: measure peak memory.
     """
-    counted = CountedModel(problem.eps_model, problem.rows)
-    results: list[ChainGradient] = []
+    counted = CountedModel(workload.run.eps_model, workload.rows)
+    device = workload.run.state[0].device
+    results: list[Tensor] = []
 
     def counted_run() -> None:
-        results.append(problem.gradient(strategy, counted))
+        results.append(workload.x_T_grad(strategy, counted))
 
     peak: int | None = None
-    start = now(problem.state[0].device)
+    start = now(device)
     try:
         if weigh:
-            peak = peak_memory(counted_run, problem.state[0].device)
+            peak = peak_memory(counted_run, device)
         else:
             counted_run()
     except ConfigError as refused:
         return Measured(name, strategy.is_exact, strategy.order, refused=str(refused))
-    seconds = now(problem.state[0].device) - start
+    seconds = now(device) - start
     if repeats:
-        seconds = seconds_of(lambda: problem.gradient(strategy), problem.state[0].device, repeats)
-    ours = sum(g.double() for g in results[0].state_grad)
-    assert isinstance(ours, Tensor)
-    ours, truth = ours.flatten(1), truth.to(ours.device).flatten(1)
+        seconds = seconds_of(lambda: workload.x_T_grad(strategy), device, repeats)
+    ours, truth = results[0].double().flatten(1), truth.to(device).flatten(1)
     units = unit.of(counted.cost)
     return Measured(
         name,
@@ -172,9 +156,3 @@ def measure(
         error=((ours - truth).norm(dim=1) / truth.norm(dim=1)).mean().item(),
         length=(ours.norm(dim=1) / truth.norm(dim=1)).mean().item(),
     )
-
-
-def true_gradient(problem: Problem, strategy: GradientStrategy) -> Tensor:
-    """Gradient with respect to x_T (members of a coupled state summed), (b, ...)."""
-    grads: Sequence[Tensor] = problem.gradient(strategy).state_grad
-    return torch.stack(list(grads)).sum(0)

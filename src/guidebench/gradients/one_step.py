@@ -1,15 +1,19 @@
 """The one-step estimate: the floor that every gradient through a chain must beat."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
-from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective, value_and_cotangent
+from guidebench.gradients.base import (
+    ChainGradient,
+    ChainRun,
+    GradientStrategy,
+    Objective,
+    value_and_cotangent,
+)
 from guidebench.gradients.stage import Differentiated, scaled_vjp
-from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State, cond_at
+from guidebench.samplers.base import Chain
 
 
 @dataclass(frozen=True)
@@ -30,27 +34,16 @@ class OneStepEstimate(GradientStrategy):
         """1 forward, 1 backward."""
         return Cost(nfe_fwd=1, nfe_bwd=1)
 
-    def value_and_grad(
-        self,
-        chain: Chain,
-        eps_model: EpsModel,
-        state: State,
-        objective: Objective,
-        *,
-        cond: Conditioning = None,
-        params: Sequence[Tensor] = (),
-        noises: Noises | None = None,
-        on_stage: OnStage | None = None,
-    ) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
         """See `GradientStrategy`; noises play no part."""
-        inputs = Differentiated(cond, params, noises)
+        inputs, chain = Differentiated(run), run.chain
         others = inputs.at(0, with_noise=False)
         with torch.enable_grad():
-            leaves = tuple(s.detach().requires_grad_() for s in state)
+            leaves = tuple(s.detach().requires_grad_() for s in run.state)
             x_t, t = chain.query(leaves, 0)
-            eps = eps_model(x_t, t, cond_at(cond, 0))
-            final = chain.init((x_t - chain.schedule.sigma(t) * eps) / chain.schedule.alpha(t))
+            eps = run.eps(x_t, t, 0)
+            final = chain.ended((x_t - chain.schedule.sigma(t) * eps) / chain.schedule.alpha(t))
         value, cotangent = value_and_cotangent(objective, final)
-        grads = scaled_vjp(final, (*leaves, *others), cotangent, per_row=not params)
+        grads = scaled_vjp(final, (*leaves, *others), cotangent, per_row=not run.params)
         inputs.add(others, grads[len(leaves) :])
         return inputs.result(value, final, grads[: len(leaves)])

@@ -1,26 +1,20 @@
 """Exact gradients through a reversible chain in constant memory: nothing is stored, states are recovered."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.errors import ConfigError
-from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective, value_and_cotangent
-from guidebench.gradients.stage import Differentiated, scaled_vjp
-from guidebench.samplers.base import (
-    Chain,
-    Conditioning,
-    EpsModel,
-    Noises,
-    OnStage,
-    ReversibleChain,
-    State,
-    cond_at,
-    sample,
+from guidebench.gradients.base import (
+    ChainGradient,
+    ChainRun,
+    GradientStrategy,
+    Objective,
+    value_and_cotangent,
 )
+from guidebench.gradients.stage import Differentiated, scaled_vjp
+from guidebench.samplers.base import Chain, ReversibleChain, State
 
 
 @dataclass(frozen=True)
@@ -50,57 +44,41 @@ class Reversible(GradientStrategy):
         """2n forwards, n backwards."""
         return Cost(nfe_fwd=2 * chain.n_stages, nfe_bwd=chain.n_stages)
 
-    def value_and_grad(
-        self,
-        chain: Chain,
-        eps_model: EpsModel,
-        state: State,
-        objective: Objective,
-        *,
-        cond: Conditioning = None,
-        params: Sequence[Tensor] = (),
-        noises: Noises | None = None,
-        on_stage: OnStage | None = None,
-    ) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
         """See `GradientStrategy`."""
+        chain = run.chain
         if not isinstance(chain, ReversibleChain):
             raise ConfigError(
                 f"gradient: reversible needs a chain that can be undone, got {type(chain).__name__}; choose "
                 "sampler=edict, or gradient=checkpointed, which is exact for every sampler"
             )
-        if any(s.dtype in (torch.float16, torch.bfloat16) for s in state):
+        if any(s.dtype in (torch.float16, torch.bfloat16) for s in run.state):
             raise ConfigError(
-                f"gradient: reversible amplifies rounding and needs float32 latents, got {state[0].dtype}; keep the "
-                "latents in float32 (the network may be lower), or choose gradient=checkpointed"
+                f"gradient: reversible amplifies rounding and needs float32 latents, got {run.state[0].dtype}; keep "
+                "the latents in float32 (the network may be lower), or choose gradient=checkpointed"
             )
-        inputs = Differentiated(cond, params, noises)
+        inputs = Differentiated(run)
         with torch.no_grad():
-            state = sample(chain, eps_model, state, cond=cond, noises=noises, on_stage=on_stage)
-        final = state
+            state = final = run.sample()
         value, cotangent = value_and_cotangent(objective, final)
         for k in reversed(range(chain.n_stages)):
-            state, cotangent = _undo_and_pull(chain, eps_model, state, cotangent, k, inputs)
+            state, cotangent = _undo_and_pull(chain, state, cotangent, k, inputs)
         return inputs.result(value, final, cotangent)
 
 
 def _undo_and_pull(
-    chain: ReversibleChain,
-    eps_model: EpsModel,
-    state: State,
-    cotangent: State,
-    k: int,
-    inputs: Differentiated,
+    chain: ReversibleChain, state: State, cotangent: State, k: int, inputs: Differentiated
 ) -> tuple[State, State]:
     """State and cotangent before stage k from those after it. Cost: 1 forward and 1 backward."""
     with torch.enable_grad():
         x_t, t = chain.query_after(state, k)
         x_t = x_t.detach().requires_grad_()
-        eps = eps_model(x_t, t, cond_at(inputs.cond, k))
+        eps = inputs.run.eps(x_t, t, k)
         before = tuple(s.detach().requires_grad_() for s in chain.undo(state, eps.detach(), k))
         after = chain.update(before, eps, k)
         asked, _ = chain.query(before, k)
     others = inputs.at(k)
-    grads = scaled_vjp(after, (*before, x_t, *others), cotangent, per_row=not inputs.params)
+    grads = scaled_vjp(after, (*before, x_t, *others), cotangent, per_row=not inputs.run.params)
     through_query = scaled_vjp((asked,), before, (grads[len(before)],), per_row=True)
     inputs.add(others, grads[len(before) + 1 :])
     pulled = tuple(g + q for g, q in zip(grads, through_query, strict=False))

@@ -1,13 +1,14 @@
 """One stage of a chain with its graph: the unit every reverse sweep is made of."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from guidebench.gradients.base import ChainGradient
-from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, State, cond_at, noise_at
+from guidebench.gradients.base import ChainGradient, ChainRun
+from guidebench.samplers.base import State, cond_at, noise_at
 
 
 @dataclass(frozen=True)
@@ -25,34 +26,33 @@ class StageGraph:
     new: State
 
     @classmethod
-    def record(
-        cls, chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: "Differentiated"
-    ) -> "StageGraph":
+    def record(cls, inputs: "Differentiated", state: State, k: int) -> "StageGraph":
         """Evaluate stage k with gradients on. Cost: 1 forward."""
         with torch.enable_grad():
             leaves = tuple(s.detach().requires_grad_() for s in state)
-            x_t, t = chain.query(leaves, k)
-            eps = eps_model(x_t, t, cond_at(inputs.cond, k))
-            new = chain.update(leaves, eps, k, noise_at(chain, inputs.noises, k))
+            new = inputs.run.stage(leaves, k)
         return cls(leaves, inputs.at(k), new)
 
     @classmethod
-    def record_linear(
-        cls, chain: Chain, eps_model: EpsModel, state: State, k: int, inputs: "Differentiated"
-    ) -> "StageGraph":
+    def record_linear(cls, inputs: "Differentiated", state: State, k: int) -> "StageGraph":
         """The same with the network's prediction taken as a constant. Cost: 1 forward."""
+        run, chain = inputs.run, inputs.run.chain
         with torch.no_grad():
-            x_t, t = chain.query(state, k)
-            eps = eps_model(x_t, t, cond_at(inputs.cond, k))
+            eps = run.eps(*chain.query(state, k), k)
         with torch.enable_grad():
             leaves = tuple(s.detach().requires_grad_() for s in state)
-            noise = noise_at(chain, inputs.noises, k)
+            noise = noise_at(chain, run.noises, k)
             new = chain.update(leaves, eps, k, noise)
         return cls(leaves, (noise,) if noise is not None and noise.requires_grad else (), new)
 
+    @property
+    def after(self) -> State:
+        """The state after the stage, detached."""
+        return tuple(s.detach() for s in self.new)
+
     def pull(self, cotangent: State, inputs: "Differentiated") -> State:
         """The cotangent before the stage; what else is differentiated is added to `inputs`. Cost: 1 backward."""
-        grads = scaled_vjp(self.new, (*self.leaves, *self.others), cotangent, per_row=not inputs.params)
+        grads = scaled_vjp(self.new, (*self.leaves, *self.others), cotangent, per_row=not inputs.run.params)
         inputs.add(self.others, grads[len(self.leaves) :])
         return grads[: len(self.leaves)]
 
@@ -73,11 +73,12 @@ def scaled_vjp(
     peak = torch.stack([c.detach().abs().flatten(1).amax(1) for c in cotangent]).amax(0)
     if not per_row:
         peak = peak.amax().expand_as(peak)
-    exponent = torch.where(peak > 0, torch.frexp(peak).exponent, 0)
+    least = math.frexp(torch.finfo(peak.dtype).tiny)[1]  # the inverse of what is smaller would be infinite
+    exponent = torch.where(peak > 0, torch.frexp(peak).exponent.clamp_min(least), 0)
     scale = torch.ldexp(torch.ones_like(peak), -exponent)
 
     def over_rows(x: Tensor) -> Tensor:
-        return scale.to(x.dtype).view(-1, *(1,) * (x.ndim - 1)) if per_row else scale[0].to(x.dtype)
+        return scale.view(-1, *(1,) * (x.ndim - 1)) if per_row else scale[0]
 
     # As the gradient of a scalar: `grad_outputs` would import torch's symbolic shapes, seconds at first use.
     with torch.enable_grad():
@@ -85,7 +86,8 @@ def scaled_vjp(
         scalar = torch.stack(dots).sum()
     grads = torch.autograd.grad(scalar, inputs, allow_unused=True)
     return tuple(
-        torch.zeros_like(x) if g is None else g / over_rows(g) for g, x in zip(grads, inputs, strict=True)
+        torch.zeros_like(x) if g is None else (g / over_rows(g)).to(g.dtype)
+        for g, x in zip(grads, inputs, strict=True)
     )
 
 
@@ -93,20 +95,18 @@ class Differentiated:
     """What is differentiated besides the state, and the sums of its gradients during a reverse sweep.
 
     Args:
-        cond: conditioning, constant or per stage.
-        params: tensors inside the network.
-        noises: noise per stage.
+        run: the run.
     """
 
-    def __init__(self, cond: Conditioning, params: Sequence[Tensor], noises: Noises | None) -> None:
-        self.cond, self.params, self.noises = cond, tuple(params), noises
+    def __init__(self, run: ChainRun) -> None:
+        self.run = run
         self._sums: dict[int, Tensor] = {}
 
     def at(self, k: int, *, with_noise: bool = True) -> tuple[Tensor, ...]:
         """The tensors that stage k depends on and that require grad."""
-        noise = self.noises[k] if with_noise and self.noises is not None else None
-        found = [x for x in (cond_at(self.cond, k), noise) if x is not None and x.requires_grad]
-        return (*found, *self.params)
+        noise = self.run.noises[k] if with_noise and self.run.noises is not None else None
+        found = [x for x in (cond_at(self.run.cond, k), noise) if x is not None and x.requires_grad]
+        return (*found, *self.run.params)
 
     def add(self, inputs: Sequence[Tensor], grads: Sequence[Tensor]) -> None:
         """Accumulate the gradients of one stage."""
@@ -118,18 +118,19 @@ class Differentiated:
 
     def result(self, value: Tensor, final: State, state_grad: State) -> ChainGradient:
         """The sums, in the shapes they were asked in."""
+        cond = self.run.cond
         cond_grad: Tensor | tuple[Tensor | None, ...] | None
-        if self.cond is None or isinstance(self.cond, Tensor):
-            cond_grad = None if self.cond is None or not self.cond.requires_grad else self._of(self.cond)
+        if cond is None or isinstance(cond, Tensor):
+            cond_grad = None if cond is None or not cond.requires_grad else self._of(cond)
         else:
-            cond_grad = tuple(self._of(c) if c.requires_grad else None for c in self.cond)
+            cond_grad = tuple(self._of(c) if c.requires_grad else None for c in cond)
         return ChainGradient(
             value=value,
             state=tuple(s.detach() for s in final),
             state_grad=tuple(g.detach() for g in state_grad),
             cond_grad=cond_grad,
-            params_grad=tuple(self._of(p) for p in self.params),
+            params_grad=tuple(self._of(p) for p in self.run.params),
             noises_grad=tuple(
-                None if w is None or not w.requires_grad else self._of(w) for w in self.noises or ()
+                None if w is None or not w.requires_grad else self._of(w) for w in self.run.noises or ()
             ),
         )

@@ -1,15 +1,18 @@
 """Gradients through the last K network evaluations only."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-
-from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.errors import ConfigError
-from guidebench.gradients.base import ChainGradient, GradientStrategy, Objective, value_and_cotangent
+from guidebench.gradients.base import (
+    ChainGradient,
+    ChainRun,
+    GradientStrategy,
+    Objective,
+    value_and_cotangent,
+)
 from guidebench.gradients.stage import Differentiated, StageGraph
-from guidebench.samplers.base import Chain, Conditioning, EpsModel, Noises, OnStage, State
+from guidebench.samplers.base import Chain
 
 
 @dataclass(frozen=True)
@@ -43,27 +46,15 @@ class Truncated(GradientStrategy):
         """n forwards, min(K, n) backwards."""
         return Cost(nfe_fwd=chain.n_stages, nfe_bwd=min(self.last_k, chain.n_stages))
 
-    def value_and_grad(
-        self,
-        chain: Chain,
-        eps_model: EpsModel,
-        state: State,
-        objective: Objective,
-        *,
-        cond: Conditioning = None,
-        params: Sequence[Tensor] = (),
-        noises: Noises | None = None,
-        on_stage: OnStage | None = None,
-    ) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
         """See `GradientStrategy`."""
-        inputs, graphs = Differentiated(cond, params, noises), []
-        first_kept = chain.n_stages - self.last_k
-        for k in range(chain.n_stages):
+        inputs, graphs, state = Differentiated(run), [], run.state
+        n = run.chain.n_stages
+        first_kept = n - self.last_k
+        for k in range(n):
             record = StageGraph.record if k >= first_kept else StageGraph.record_linear
-            graphs.append(record(chain, eps_model, state, k, inputs))
-            state = tuple(s.detach() for s in graphs[-1].new)
-            if on_stage is not None:
-                on_stage(k, state)
+            graphs.append(record(inputs, state, k))
+            state = run.watched(k, graphs[-1].after)
         value, cotangent = value_and_cotangent(objective, state)
         while graphs:
             cotangent = graphs.pop().pull(cotangent, inputs)

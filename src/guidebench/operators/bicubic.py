@@ -22,10 +22,11 @@ class _Axis(NamedTuple):
 
 
 class BicubicDownsampling(LinearOperator):
-    """Every `factor`-th pixel of the image after a bicubic filter of 4 `factor` taps: y = A x A^T on each channel.
+    """Every `factor`-th pixel of the image after a bicubic filter: y = A x A^T on each channel.
 
-    Tap weights are w(d / factor), normalised, with Keys' cubic w for a = -0.5 at the distance d from the middle of the
-    pixels that an output stands for. Pixels beyond a border are those before it, mirrored. Constants are kept.
+    Taps are the pixels at less than 2 `factor` from the middle of those that an output stands for. Their weights are
+    w(d / factor), normalised, with Keys' cubic w for a = -0.5 at the distance d. Pixels beyond a border are those
+    before it, mirrored. Constants are kept.
 
     Args:
         factor: of the size, 2 or more; sizes must be its multiples.
@@ -76,7 +77,12 @@ class BicubicDownsampling(LinearOperator):
 @lru_cache(maxsize=8)
 def _axis(size: int, factor: int) -> _Axis:
     """The filter along an axis of `size` pixels, with its decomposition, float64."""
-    offsets = torch.arange(4 * factor) - 2 * factor + 0.5  # distances of the taps from the middle
+    # Distances of the taps from the middle, which is a pixel where the factor is odd and lies between two where even.
+    offsets = (
+        torch.arange(1.0, 4 * factor) - 2 * factor
+        if factor % 2
+        else torch.arange(4 * factor) - 2 * factor + 0.5
+    )
     distance = (offsets.double() / factor).abs()
     weights = torch.where(
         distance < 1,
@@ -85,7 +91,7 @@ def _axis(size: int, factor: int) -> _Axis:
     )
     weights = weights / weights.sum()
     middles = factor * torch.arange(size // factor)[:, None] + (factor - 1) / 2
-    taps = (middles + offsets).round().long()
+    taps = (middles + offsets).long()
     # mirrored as often as a tap lies beyond a border: ... 1 0 | 0 1 ... n-1 | n-1 n-2 ...
     wrapped = taps.remainder(2 * size)
     taps = torch.where(wrapped < size, wrapped, 2 * size - 1 - wrapped)

@@ -62,6 +62,6 @@ class AffineChain(Chain):
         """b."""
         return self.steps[k].b
 
-    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+    def rewind(self, after: State, step: int, noise: Tensor) -> State:
         """x noised."""
         return (self._noised(after[0], step, noise),)

@@ -87,6 +87,14 @@ class Chain(ABC):
         """The sample x_0 (b, ...) at the end of the chain."""
         return state[0]
 
+    def samples(self, state: State) -> tuple[Tensor, ...]:
+        """All samples x_0 that the end of the chain holds, each (b, ...): the output, and its coupled copies."""
+        return (self.output(state),)
+
+    def ended(self, x_0: Tensor) -> State:
+        """A state at the end of the chain all of whose samples are x_0, (b, ...)."""
+        return (x_0,)
+
     def needs_noise(self, k: int) -> bool:
         """Whether `update` adds noise at stage k."""
         return False
@@ -101,12 +109,13 @@ class Chain(ABC):
         return self.schedule.transfer(self.times[step], self.times[step + 1])[1]
 
     @abstractmethod
-    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+    def rewind(self, after: State, step: int, noise: Tensor) -> State:
         """A state at the start of a step, drawn from the forward process given the one after it ("time travel").
 
+        It remembers nothing of earlier steps: fresh noise makes their predictions those of another path.
+
         Args:
-            before: the state at the start of the step; memory of earlier steps is taken from it.
-            after: the state at its end.
+            after: the state at the end of the step.
             step: index of the grid's step.
             noise: standard normal (b, ...).
         """

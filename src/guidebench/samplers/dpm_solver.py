@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from guidebench.diffusion.schedules import NoiseSchedule
@@ -34,7 +33,9 @@ class MultistepStep:
 
 
 class MultistepChain(Chain):
-    """The state is (x, previous prediction); the second member does not matter at the start.
+    """The state is (x, previous prediction), or (x,) where there is none: at the start, and after a rewind.
+
+    A step without a previous prediction is first order.
 
     Args:
         schedule: the noise schedule.
@@ -53,24 +54,21 @@ class MultistepChain(Chain):
         self.schedule, self.times, self.steps, self.algorithm = schedule, times, tuple(steps), algorithm
         self.n_stages = len(self.steps)
 
-    def init(self, x_T: Tensor) -> State:
-        """(x_T, 0)."""
-        return (x_T, torch.zeros_like(x_T))
-
     def query(self, state: State, k: int) -> tuple[Tensor, float]:
         """(x, times[k])."""
         return state[0], self.times[k]
 
     def update(self, state: State, eps: Tensor, k: int, noise: Tensor | None = None) -> State:
         """One step; the new prediction becomes the previous one."""
-        (x, previous), step = state, self.steps[k]
+        x, step = state[0], self.steps[k]
         prediction = eps if self.algorithm == "dpmsolver" else (x - step.sigma_t * eps) / step.alpha_t
-        slope = prediction if step.w == 0.0 else (1.0 + step.w) * prediction - step.w * previous
+        first_order = step.w == 0.0 or len(state) == 1
+        slope = prediction if first_order else (1.0 + step.w) * prediction - step.w * state[1]
         return step.a * x + step.b * slope, prediction
 
-    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
-        """x noised; the previous prediction is again the one before the step."""
-        return self._noised(after[0], step, noise), before[1]
+    def rewind(self, after: State, step: int, noise: Tensor) -> State:
+        """x noised, without a previous prediction: those of before belong to another path."""
+        return (self._noised(after[0], step, noise),)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,14 @@ class EDICTChain(ReversibleChain):
         """(x_T, x_T)."""
         return (x_T, x_T)
 
+    def samples(self, state: State) -> tuple[Tensor, ...]:
+        """Both members."""
+        return state
+
+    def ended(self, x_0: Tensor) -> State:
+        """(x_0, x_0)."""
+        return (x_0, x_0)
+
     def query(self, state: State, k: int) -> tuple[Tensor, float]:
         """The member that does not move."""
         half = self.half_steps[k]
@@ -87,7 +95,7 @@ class EDICTChain(ReversibleChain):
         """Two half-steps to a step."""
         return k // 2
 
-    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+    def rewind(self, after: State, step: int, noise: Tensor) -> State:
         """Both members noised, by the same noise."""
         return (self._noised(after[0], step, noise), self._noised(after[1], step, noise))
 

@@ -82,6 +82,10 @@ class HeunChain(Chain):
         """x at the end."""
         return self.schedule.alpha(self.times[-1]) * state[0]
 
+    def ended(self, x_0: Tensor) -> State:
+        """y = x_0 / alpha."""
+        return (x_0 / self.schedule.alpha(self.times[-1]),)
+
     def needs_noise(self, k: int) -> bool:
         """Whether the step after stage k begins with churn."""
         return self.stages[k].churn != 0.0
@@ -94,7 +98,7 @@ class HeunChain(Chain):
         """alpha_u times the length of the step; predictor and corrector count half each."""
         return self.schedule.alpha(self.times[self.step_of(k) + 1]) * self.stages[k].step
 
-    def rewind(self, before: State, after: State, step: int, noise: Tensor) -> State:
+    def rewind(self, after: State, step: int, noise: Tensor) -> State:
         """y noised from the level after the step, its churn included, to the level before."""
         first = 2 * step
         following = self.stages[first + 2].t if first + 2 < self.n_stages else self.times[-1]

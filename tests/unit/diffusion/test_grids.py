@@ -49,6 +49,25 @@ def test_stable_diffusion_ends():
     assert Leading(1, "clean")(SD, 50)[-1] == -1
 
 
+@pytest.mark.parametrize("n_steps", [1, 2, 3, 334, 501, 700])
+def test_leading_that_begins_in_the_middle_of_the_chain_says_so(n_steps):
+    with pytest.warns(UserWarning, match=r"pure noise.*Trailing"):
+        Leading()(SD, n_steps)
+    assert Trailing()(SD, n_steps)[0] == 999
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("n_steps", [4, 5, 10, 50, 333, 400, 500, 800, 1000])
+def test_leading_that_begins_in_noise_does_not(n_steps):
+    assert Leading()(SD, n_steps)[0] >= 750
+
+
+def test_leading_with_every_index():
+    assert Leading(0)(SD, 1000)[0] == 999
+    with pytest.raises(ConfigError, match=r"begin at index 1000 of 1000.*Trailing"):
+        Leading(1)(SD, 1000)
+
+
 def test_karras_levels():
     times = Karras()(EDM(), 20)
     ramp = (80 ** (1 / 7) + np.arange(20) / 19 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7

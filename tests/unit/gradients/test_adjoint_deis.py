@@ -14,6 +14,7 @@ from guidebench.diffusion.schedules import ContinuousVP, Linear
 from guidebench.errors import ConfigError
 from guidebench.gradients.adjoint_deis import AdjointDEIS
 from guidebench.gradients.adjoint_dpm import AdjointDPM
+from guidebench.gradients.base import ChainRun
 from guidebench.gradients.checkpointed import Checkpointed
 from guidebench.samplers.base import Sampler, draw_noises
 from guidebench.samplers.ddim import DDIM
@@ -73,7 +74,9 @@ def gradients(strategy, sampler: Sampler, power: float | None = None) -> tuple[T
     cond, chain = COND.clone().requires_grad_(), sampler.chain(VP)
     if power is not None:
         chain.noise_power = power
-    result = strategy.value_and_grad(chain, NETWORK, chain.init(X_T), quartic, cond=cond, params=PARAMS)
+    result = strategy.value_and_grad(
+        ChainRun(chain, NETWORK, chain.init(X_T), cond=cond, params=PARAMS), quartic
+    )
     assert isinstance(result.cond_grad, Tensor)
     return result.state_grad[0], result.cond_grad, torch.cat([g.flatten() for g in result.params_grad])
 
@@ -97,7 +100,7 @@ def test_golden_first_order_step():
         chain = DDIM(1, Explicit((s, t))).chain(LINEAR)
         model = linear_eps({float(t): 0.7, float(s): 123.0})
         result = AdjointDEIS().value_and_grad(
-            chain, model, (torch.ones(1, 1, dtype=F64),), lambda x: x[0].sum(1)
+            ChainRun(chain, model, (torch.ones(1, 1, dtype=F64),)), lambda x: x[0].sum(1)
         )
         ratio = LINEAR.alpha(t) / LINEAR.alpha(s)
         assert result.state_grad[0].item() == pytest.approx(ratio + 0.7 * coefficient, abs=1e-9)
@@ -113,7 +116,7 @@ def test_golden_multistep_step():
     model = linear_eps({450.0: 0.7 / a_r, 500.0: 0.6, 550.0: 123.0})
     chain = DDIM(2, Explicit((550, 500, 450))).chain(LINEAR)
     result = AdjointDEIS("deis-2m").value_and_grad(
-        chain, model, (torch.ones(1, 1, dtype=F64),), lambda x: a_r * x[0].sum(1)
+        ChainRun(chain, model, (torch.ones(1, 1, dtype=F64),)), lambda x: a_r * x[0].sum(1)
     )
     assert result.state_grad[0].item() == pytest.approx(1.2668089695, abs=1e-9)
     lam = [LINEAR.lam(t) for t in (450, 500, 550)]
@@ -138,7 +141,9 @@ def test_golden_gains_of_gaussian_data(strategy, variance, n_steps, gain):
     """Closed forms at the paper's own numbers of steps, linear table, linspace grid; the ODE's gain is 1."""
     model = Gaussian(LINEAR, torch.zeros(1, dtype=F64), torch.tensor([variance], dtype=F64))
     chain = DDIM(n_steps, Linspace()).chain(LINEAR)
-    result = strategy.value_and_grad(chain, model, (torch.ones(1, 1, dtype=F64),), lambda x: x[0].sum(1))
+    result = strategy.value_and_grad(
+        ChainRun(chain, model, (torch.ones(1, 1, dtype=F64),)), lambda x: x[0].sum(1)
+    )
     assert result.state_grad[0].item() == pytest.approx(gain, abs=1e-7)
 
 
@@ -206,7 +211,7 @@ def test_dense_states_between_sampling_times(truth):
     """M != N: 120 adjoint nodes between 80 sampling steps, with no evaluation beyond theirs."""
     strategy = AdjointDEIS("deis-2m", "dense", 120, UniformLambda())
     chain, counted = by_lambda(80).chain(VP), CountedModel(NETWORK)
-    result = strategy.value_and_grad(chain, counted, chain.init(X_T), quartic, cond=COND)
+    result = strategy.value_and_grad(ChainRun(chain, counted, chain.init(X_T), cond=COND), quartic)
     assert (counted.cost.nfe_fwd, counted.cost.nfe_bwd) == (200, 120)
     assert distance(result.state_grad[0], truth[0]) < 0.02
     sparse = errors(AdjointDEIS("deis-2m", "dense", 40, UniformLambda()), by_lambda(80), truth)
@@ -229,7 +234,7 @@ def test_negative_controls_do_not_converge(wrong, truth, monkeypatch):
         sampler = DDIM(320, UniformLambda()).chain(VP)
         sampler.noise_power = power
     cond = COND.clone().requires_grad_()
-    result = AdjointDEIS().value_and_grad(sampler, NETWORK, sampler.init(X_T), quartic, cond=cond)
+    result = AdjointDEIS().value_and_grad(ChainRun(sampler, NETWORK, sampler.init(X_T), cond=cond), quartic)
     assert distance(result.state_grad[0], truth[0]) > 0.3
 
 
@@ -274,7 +279,7 @@ def test_rk4_reaches_the_continuous_gradient():
     model = Gaussian(VP, torch.zeros(3, dtype=F64), torch.tensor([0.2, 0.7, 2.0], dtype=F64))
     chain = DPMSolver(250, UniformLambda()).chain(VP)
     result = AdjointDPM("rk4").value_and_grad(
-        chain, model, chain.init(torch.ones(1, 3, dtype=F64)), lambda x: x[0].sum(1)
+        ChainRun(chain, model, chain.init(torch.ones(1, 3, dtype=F64))), lambda x: x[0].sum(1)
     )
     torch.testing.assert_close(result.state_grad[0][0], model.ode_gain(VP.t_max, VP.t_min), rtol=1e-6, atol=0)
 
@@ -288,8 +293,8 @@ def test_scheduled_conditioning_is_the_sum_of_its_parts(strategy):
     constant = COND.clone().requires_grad_()
     scheduled = tuple(COND.clone().requires_grad_() for _ in range(chain.n_stages))
     state = chain.init(X_T)
-    whole = strategy.value_and_grad(chain, NETWORK, state, quartic, cond=constant)
-    parts = strategy.value_and_grad(chain, NETWORK, state, quartic, cond=scheduled)
+    whole = strategy.value_and_grad(ChainRun(chain, NETWORK, state, cond=constant), quartic)
+    parts = strategy.value_and_grad(ChainRun(chain, NETWORK, state, cond=scheduled), quartic)
     assert isinstance(whole.cond_grad, Tensor) and isinstance(parts.cond_grad, tuple)
     assert distance(torch.stack(list(parts.cond_grad)).sum(0), whole.cond_grad) < 1e-12
     assert distance(parts.state_grad[0], whole.state_grad[0]) < 1e-13
@@ -319,7 +324,9 @@ def test_sde_on_a_refined_path():
             coarse.append(path / step.c)
         assert torch.stack(coarse).std().item() == pytest.approx(1.0, abs=0.15)
         z = cond.clone().requires_grad_()
-        return strategy.value_and_grad(chain, NETWORK, (x_T,), quartic, cond=z, noises=coarse).cond_grad
+        return strategy.value_and_grad(
+            ChainRun(chain, NETWORK, (x_T,), cond=z, noises=coarse), quartic
+        ).cond_grad
 
     exact = gradient(Checkpointed(), fine_steps)
 
@@ -335,7 +342,7 @@ def test_sde_on_a_refined_path():
 def test_noise_gradients_are_those_of_the_discrete_step():
     chain = DDIM(8, UniformLambda(), eta=1.0).chain(VP)
     noises = draw_noises(chain, lambda: randn(2, 4, seed=8).clone().requires_grad_())
-    result = AdjointDEIS().value_and_grad(chain, NETWORK, (X_T,), quartic, cond=COND, noises=noises)
+    result = AdjointDEIS().value_and_grad(ChainRun(chain, NETWORK, (X_T,), cond=COND, noises=noises), quartic)
     last = quartic_slope = 2 * (result.state[0] - 0.5) + 0.4 * result.state[0] ** 3
     torch.testing.assert_close(result.noises_grad[-1], chain.steps[-1].c * last)
     assert all(g is not None for g in result.noises_grad) and quartic_slope is last
@@ -359,15 +366,17 @@ def test_noise_gradients_are_those_of_the_discrete_step():
 )
 def test_declared_cost_is_the_counted_cost(strategy):
     chain, counted = DDIM(12, UniformLambda()).chain(VP), CountedModel(NETWORK)
-    strategy.value_and_grad(chain, counted, (X_T,), quartic, cond=COND)
+    strategy.value_and_grad(ChainRun(chain, counted, (X_T,), cond=COND), quartic)
     assert counted.cost == strategy.cost(chain)
 
 
 def test_batch_size_does_not_matter():
     chain = DDIM(12, UniformLambda()).chain(VP)
     for strategy in (AdjointDEIS("deis-2m", "inverted2"), AdjointDPM("rk4")):
-        both = strategy.value_and_grad(chain, NETWORK, (X_T,), quartic, cond=COND).state_grad[0]
-        alone = strategy.value_and_grad(chain, NETWORK, (X_T[1:],), quartic, cond=COND[1:]).state_grad[0]
+        both = strategy.value_and_grad(ChainRun(chain, NETWORK, (X_T,), cond=COND), quartic).state_grad[0]
+        alone = strategy.value_and_grad(
+            ChainRun(chain, NETWORK, (X_T[1:],), cond=COND[1:]), quartic
+        ).state_grad[0]
         assert distance(alone, both[1:]) < 1e-12
 
 
@@ -375,10 +384,14 @@ def test_warns_before_the_sign_flips():
     model = Gaussian(LINEAR, torch.zeros(1, dtype=F64), torch.ones(1, dtype=F64))
     state = (torch.ones(1, 1, dtype=F64),)
     with pytest.warns(UserWarning, match="sign flips"):
-        AdjointDEIS().value_and_grad(DDIM(10, Linspace()).chain(LINEAR), model, state, lambda x: x[0].sum(1))
+        AdjointDEIS().value_and_grad(
+            ChainRun(DDIM(10, Linspace()).chain(LINEAR), model, state), lambda x: x[0].sum(1)
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        AdjointDEIS().value_and_grad(DDIM(20, Linspace()).chain(LINEAR), model, state, lambda x: x[0].sum(1))
+        AdjointDEIS().value_and_grad(
+            ChainRun(DDIM(20, Linspace()).chain(LINEAR), model, state), lambda x: x[0].sum(1)
+        )
 
 
 def test_refusals():
@@ -386,7 +399,7 @@ def test_refusals():
         chain = sampler.chain(schedule)
         noises = [torch.ones(1, 4, dtype=F64)] * chain.n_stages
         state = chain.init(torch.ones(1, 4, dtype=F64))
-        strategy.value_and_grad(chain, lambda x, t, c: x, state, quartic, noises=noises)
+        strategy.value_and_grad(ChainRun(chain, lambda x, t, c: x, state, noises=noises), quartic)
 
     ddim = DDIM(10, Linspace())
     for strategy, sampler, message in (

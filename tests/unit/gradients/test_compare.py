@@ -10,9 +10,9 @@ from guidebench.diffusion.analytic import TanhNetwork
 from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.schedules import ScaledLinear
 from guidebench.errors import ConfigError
-from guidebench.gradients.base import GradientStrategy
+from guidebench.gradients.base import ChainRun, GradientStrategy
 from guidebench.gradients.checkpointed import Checkpointed
-from guidebench.gradients.compare import Problem, Unit, measure, true_gradient, unit_of
+from guidebench.gradients.compare import Unit, Workload, measure, unit_of
 from guidebench.gradients.direct import Direct
 from guidebench.gradients.reversible import Reversible
 from guidebench.gradients.truncated import Truncated
@@ -27,16 +27,16 @@ X_T = torch.randn(1000, 64, generator=torch.Generator().manual_seed(0))
 LATENT = X_T.nbytes
 
 
-def problem(sampler: Sampler) -> Problem:
+def workload(sampler: Sampler) -> Workload:
     chain = sampler.chain(SD)
-    return Problem(chain, NETWORK, 1, chain.init(X_T), lambda final: final[0].square().sum(1))
+    return Workload(ChainRun(chain, NETWORK, chain.init(X_T)), lambda final: final[0].square().sum(1))
 
 
 def peak(strategy: GradientStrategy, sampler: Sampler) -> int:
-    made = problem(sampler)
+    made = workload(sampler)
 
     def work() -> None:
-        made.gradient(strategy)
+        made.x_T_grad(strategy)
 
     return peak_memory(work, X_T.device)
 
@@ -59,8 +59,8 @@ def test_kept_graphs_cost_their_memory():
 
 
 def test_a_row_holds_counts_and_errors():
-    made = problem(DDIM(10))
-    truth = true_gradient(made, Direct()).double()
+    made = workload(DDIM(10))
+    truth = made.x_T_grad(Direct()).double()
     row = measure("exact", Checkpointed(), made, truth, Unit(1e-3, 2.0), repeats=1)
     assert row.cost == Cost(18, 9) and row.units == 36.0
     assert row.error is not None and row.error < 1e-6
@@ -73,7 +73,7 @@ def test_a_row_holds_counts_and_errors():
 
 
 def test_the_unit_of_cost_is_timed():
-    unit = unit_of(problem(DDIM(10)))
+    unit = unit_of(workload(DDIM(10)))
     assert unit.forward > 0 and unit.backward_ratio >= 0
     assert unit.of(Cost(10, 4)) == pytest.approx(10 + 4 * unit.backward_ratio)
 

@@ -13,10 +13,11 @@ from guidebench.diffusion.cost import CountedModel
 from guidebench.diffusion.grids import Leading, Linspace
 from guidebench.diffusion.schedules import Linear, ScaledLinear
 from guidebench.errors import ConfigError
-from guidebench.gradients.base import ChainGradient
+from guidebench.gradients.base import ChainGradient, ChainRun
 from guidebench.gradients.checkpointed import Checkpointed
 from guidebench.gradients.direct import Direct
 from guidebench.gradients.reversible import Reversible
+from guidebench.gradients.stage import scaled_vjp
 from guidebench.samplers.base import draw_noises, sample
 from guidebench.samplers.ddim import DDIM
 from guidebench.samplers.edict import EDICT
@@ -68,7 +69,7 @@ def test_equal_autograd(sampler, start, cfg_scale, strategy):
     chain = sampler.chain(SD, times=sampler.times(SD)[start:])
     state = chain.init(randn(3, 64, seed=1))
     expected = oracle(chain, model, state, quartic, cond=cond)
-    result = strategy.value_and_grad(chain, model, state, quartic, cond=cond)
+    result = strategy.value_and_grad(ChainRun(chain, model, state, cond=cond), quartic)
     with torch.no_grad():
         assert torch.equal(result.value, quartic(sample(chain, model, state, cond=cond)))
     for ours, truth in zip(result.state_grad, expected, strict=True):
@@ -99,7 +100,9 @@ def test_gradients_of_everything_equal_autograd(strategy, scheduled, sampler):
     used = [w for w in noises if w is not None]
     others = [*(cond if scheduled else [cond]), *params, *used]
     expected = oracle(chain, network, state, quartic, others, cond=cond, noises=noises)
-    result = strategy.value_and_grad(chain, network, state, quartic, cond=cond, params=params, noises=noises)
+    result = strategy.value_and_grad(
+        ChainRun(chain, network, state, cond=cond, params=params, noises=noises), quartic
+    )
     conds = result.cond_grad if scheduled else [result.cond_grad]
     ours = [
         *result.state_grad,
@@ -137,7 +140,7 @@ def test_checkpointed_ddim_is_the_exact_discrete_adjoint(k):
         wrt_noise.insert(0, step.c * a)
         a = step.a * a + step.b * j_x
     result = Checkpointed().value_and_grad(
-        chain, network, state, lambda s: s[0].square().sum(1), cond=cond, noises=noises
+        ChainRun(chain, network, state, cond=cond, noises=noises), lambda s: s[0].square().sum(1)
     )
     assert distance(result.state_grad[0], a) < 1e-13
     assert distance(result.cond_grad, a_z) < 1e-13
@@ -152,7 +155,7 @@ def test_directional_finite_difference(strategy):
     chain = EDICT(10).chain(SD)
     x_T, direction, h = randn(3, 64, seed=1), randn(3, 64, seed=4), 1e-5
     direction = direction / direction.norm()
-    result = strategy.value_and_grad(chain, model, chain.init(x_T), quartic, cond=cond)
+    result = strategy.value_and_grad(ChainRun(chain, model, chain.init(x_T), cond=cond), quartic)
     with torch.no_grad():
         plus, minus = (
             quartic(sample(chain, model, chain.init(x_T + s * h * direction), cond=cond)).sum()
@@ -167,7 +170,7 @@ def test_gain_without_prediction(strategy):
     chain = EDICT(50).chain(SD)
     state = chain.init(randn(2, 4, seed=1))
     result = strategy.value_and_grad(
-        chain, lambda x, t, cond: 0.0 * x, state, lambda s: s[0].sum(1) + s[1].sum(1)
+        ChainRun(chain, lambda x, t, cond: 0.0 * x, state), lambda s: s[0].sum(1) + s[1].sum(1)
     )
     total = result.state_grad[0] + result.state_grad[1]
     torch.testing.assert_close(
@@ -184,7 +187,7 @@ def test_golden_gains_of_the_discrete_adjoint(variance, n_steps, gain):
     model = Gaussian(Linear(), torch.zeros(1, dtype=F64), torch.tensor([variance], dtype=F64))
     chain = DDIM(n_steps, Linspace()).chain(Linear())
     result = Checkpointed().value_and_grad(
-        chain, model, chain.init(torch.ones(1, 1, dtype=F64)), lambda s: s[0].sum(1)
+        ChainRun(chain, model, chain.init(torch.ones(1, 1, dtype=F64))), lambda s: s[0].sum(1)
     )
     assert result.state_grad[0].item() == pytest.approx(gain, abs=1e-3 if n_steps == 5 else 1e-7)
 
@@ -197,7 +200,9 @@ def test_declared_cost_is_the_counted_cost(strategy, rows):
         if strategy.needs_reversible and not sampler.is_reversible:
             continue
         chain, counted = sampler.chain(SD), CountedModel(model, rows)
-        strategy.value_and_grad(chain, counted, chain.init(randn(3, 64, seed=1)), quartic, cond=cond)
+        strategy.value_and_grad(
+            ChainRun(chain, counted, chain.init(randn(3, 64, seed=1)), cond=cond), quartic
+        )
         declared = strategy.cost(chain)
         assert (counted.cost.nfe_fwd, counted.cost.nfe_bwd) == (
             rows * declared.nfe_fwd,
@@ -216,7 +221,7 @@ def test_automatic_graphs_follow_the_budget():
 
     def kept(budget: float) -> int:
         counted = CountedModel(network)
-        Checkpointed("auto", budget * 1e-9).value_and_grad(chain, counted, state, quartic)
+        Checkpointed("auto", budget * 1e-9).value_and_grad(ChainRun(chain, counted, state), quartic)
         return 2 * n - counted.cost.nfe_fwd
 
     assert kept(1e9) == n - 2  # all but the two stages that were weighed
@@ -231,10 +236,10 @@ def test_rows_do_not_see_their_batch(strategy):
     model, cond = mixture(7.5)
     chain = EDICT(10).chain(SD)
     x_T = randn(3, 64, seed=1) * torch.tensor([[1.0], [1e-3], [3.0]], dtype=F64)
-    together = strategy.value_and_grad(chain, model, chain.init(x_T), quartic, cond=cond)
+    together = strategy.value_and_grad(ChainRun(chain, model, chain.init(x_T), cond=cond), quartic)
     for i in range(3):
         alone = strategy.value_and_grad(
-            chain, model, chain.init(x_T[i : i + 1]), quartic, cond=cond[i : i + 1]
+            ChainRun(chain, model, chain.init(x_T[i : i + 1]), cond=cond[i : i + 1]), quartic
         )
         assert distance(alone.state_grad[0], together.state_grad[0][i : i + 1]) < 1e-11
         assert alone.value.item() == pytest.approx(together.value[i].item(), rel=1e-12)
@@ -244,8 +249,8 @@ def test_float32_reversible_follows_checkpointed():
     model, cond = mixture(7.5, torch.float32)
     chain = EDICT(50).chain(SD)
     state = chain.init(randn(3, 64, seed=1, dtype=torch.float32))
-    truth: ChainGradient = Checkpointed().value_and_grad(chain, model, state, quartic, cond=cond)
-    ours = Reversible().value_and_grad(chain, model, state, quartic, cond=cond)
+    truth: ChainGradient = Checkpointed().value_and_grad(ChainRun(chain, model, state, cond=cond), quartic)
+    ours = Reversible().value_and_grad(ChainRun(chain, model, state, cond=cond), quartic)
     assert distance(ours.state_grad[0], truth.state_grad[0]) < 1e-3
     assert torch.cosine_similarity(ours.state_grad[0], truth.state_grad[0]).min() > 0.9999
 
@@ -265,7 +270,7 @@ def test_half_precision_networks_do_not_swallow_small_gradients():
 
     def gradient(strategy, scale: float) -> Tensor:
         return strategy.value_and_grad(
-            chain, HalfNetwork(), state, lambda s: scale * s[0].square().sum(1)
+            ChainRun(chain, HalfNetwork(), state), lambda s: scale * s[0].square().sum(1)
         ).state_grad[0]
 
     large = gradient(Checkpointed(), 1.0)
@@ -283,11 +288,45 @@ def test_half_precision_rows_do_not_see_their_batch():
         objective = lambda s: weight[rows] * s[0].square().sum(1)  # noqa: E731
         return (
             Checkpointed()
-            .value_and_grad(chain, HalfNetwork(), chain.init(x_T[rows]), objective)
+            .value_and_grad(ChainRun(chain, HalfNetwork(), chain.init(x_T[rows])), objective)
             .state_grad[0]
         )
 
     assert distance(gradient(slice(0, 2))[1:], gradient(slice(1, 2))) < 1e-3
+
+
+def test_graphs_are_weighed_once_for_a_network_and_a_batch():
+    """The stages that were weighed keep no graph; so a run that keeps all has weighed none."""
+    strategy, chain = Checkpointed("auto", 1.0), DDIM(10).chain(SD)
+    one, other = (CountedModel(TanhNetwork(SD, 4, width=16)) for _ in range(2))
+
+    def kept(counted: CountedModel, b: int) -> int:
+        before = counted.cost
+        strategy.value_and_grad(ChainRun(chain, counted, (randn(b, 4, seed=1),)), quartic)
+        return 2 * chain.n_stages - (counted.cost - before).nfe_fwd
+
+    n = chain.n_stages
+    assert [kept(one, 3), kept(one, 3), kept(one, 3)] == [n - 2, n, n]
+    assert [kept(other, 3), kept(other, 3)] == [n - 2, n]
+    assert [kept(other, 5), kept(other, 5)] == [n - 2, n]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_cotangents_below_the_least_normal_number_keep_their_direction(dtype: torch.dtype) -> None:
+    """The inverse of their power of two is no number of that type."""
+    x = randn(2, 8, seed=1).to(dtype).requires_grad_()
+    tiny = torch.finfo(dtype).tiny
+    cotangent = torch.tensor([[2.0**-3], [1.0]], dtype=dtype) * tiny * torch.ones(2, 8, dtype=dtype)
+    (grad,) = scaled_vjp((3 * x,), (x,), (cotangent,), per_row=True)
+    assert torch.equal(grad, 3 * cotangent) and grad[0].abs().sum() > 0
+
+
+def test_parameters_in_half_precision_get_the_gradient_of_a_small_cotangent() -> None:
+    """The power of two by which it is enlarged, 2^24, is itself beyond half precision."""
+    x, weight = randn(2, 8, seed=1).float(), torch.full((8,), 0.5, dtype=torch.float16, requires_grad=True)
+    cotangent = torch.full((2, 8), 2.0**-24)
+    (grad,) = scaled_vjp(((2**12 * x) * weight.float(),), (weight,), (cotangent,), per_row=False)
+    torch.testing.assert_close(grad.float(), 2.0**-12 * x.sum(0), rtol=1e-3, atol=2.0**-24)
 
 
 def test_stages_are_reported_and_nothing_is_left_behind():
@@ -296,7 +335,7 @@ def test_stages_are_reported_and_nothing_is_left_behind():
     for strategy in (Direct(), Checkpointed(), Checkpointed(2), Reversible()):
         seen: list[int] = []
         result = strategy.value_and_grad(
-            chain, network, state, quartic, on_stage=lambda k, s, seen=seen: seen.append(k)
+            ChainRun(chain, network, state, on_stage=lambda k, s, seen=seen: seen.append(k)), quartic
         )
         assert seen == list(range(chain.n_stages))
         assert not any(x.requires_grad for x in (result.value, *result.state, *result.state_grad))
@@ -309,17 +348,20 @@ def test_works_under_no_grad():
     chain = EDICT(5).chain(SD)
     state = chain.init(randn(3, 64, seed=1))
     with torch.no_grad():
-        results = [s.value_and_grad(chain, model, state, quartic, cond=cond) for s in (Direct(), *STRATEGIES)]
+        results = [
+            s.value_and_grad(ChainRun(chain, model, state, cond=cond), quartic)
+            for s in (Direct(), *STRATEGIES)
+        ]
     assert all(distance(r.state_grad[0], results[0].state_grad[0]) < 1e-11 for r in results)
 
 
 def test_refusals():
     chain = DDIM(5).chain(SD)
     with pytest.raises(ConfigError, match="sampler=edict"):
-        Reversible().value_and_grad(chain, lambda x, t, c: x, (torch.ones(1, 2),), quartic)
+        Reversible().value_and_grad(ChainRun(chain, lambda x, t, c: x, (torch.ones(1, 2),)), quartic)
     halves = (torch.ones(1, 2, dtype=torch.float16),) * 2
     with pytest.raises(ConfigError, match="float32 latents"):
-        Reversible().value_and_grad(EDICT(5).chain(SD), lambda x, t, c: x, halves, quartic)
+        Reversible().value_and_grad(ChainRun(EDICT(5).chain(SD), lambda x, t, c: x, halves), quartic)
     for bad in (-1, "all", 2.5):
         with pytest.raises(ConfigError, match="keep_graphs"):
             Checkpointed(bad)
@@ -337,6 +379,6 @@ def test_nothing_of_a_chain_outlives_its_gradient(keep_graphs: int | str) -> Non
 
     chain, x_T = EDICT(10).chain(SD), randn(2, 8, seed=1).float()
     strategy = Checkpointed(keep_graphs=keep_graphs, memory_budget_gb=1e-3)
-    strategy.value_and_grad(chain, eps_model, chain.init(x_T), lambda s: s[0].square().sum(1))
+    strategy.value_and_grad(ChainRun(chain, eps_model, chain.init(x_T)), lambda s: s[0].square().sum(1))
     gc.collect()
     assert alive and not any(reference() is not None for reference in alive)

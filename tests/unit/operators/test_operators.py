@@ -26,6 +26,7 @@ OPERATORS = [
     (DenseOperator(deficient()), (12,)),
     (BicubicDownsampling(4), (3, 16, 24)),
     (BicubicDownsampling(2), (1, 8, 8)),
+    (BicubicDownsampling(3), (1, 9, 12)),
 ]
 
 
@@ -80,9 +81,9 @@ def test_single_precision_is_exact_enough(factor: int) -> None:
     torch.testing.assert_close(operator(operator.pseudo_inverse(y)), y, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("factor", [2, 4])
+@pytest.mark.parametrize("factor", [2, 3, 4, 5])
 def test_away_from_borders_it_is_torchs_antialiased_bicubic(factor: int) -> None:
-    x = normal(1, 3, 64, 64)
+    x = normal(1, 3, 16 * factor, 16 * factor)
     expected = torch.nn.functional.interpolate(
         x, scale_factor=1 / factor, mode="bicubic", antialias=True, align_corners=False
     )

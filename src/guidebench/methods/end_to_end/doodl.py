@@ -8,6 +8,7 @@ from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.random import METHOD
+from guidebench.gradients.base import ChainRun
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.methods.none import Unguided
 from guidebench.problems import Problem
@@ -96,7 +97,7 @@ class DOODL(Method):
         velocity = tuple(torch.zeros_like(x) for x in members)
         losses = []
         for step in range(self.n_opt):
-            result = setup.gradient.value_and_grad(chain, guided, members, objective, cond=cond)
+            result = setup.gradient.value_and_grad(ChainRun(chain, guided, members, cond=cond), objective)
             losses.append(result.value / (self.scale * len(members)))
             finite("gradient", torch.stack(result.state_grad, dim=1), step)
             noise = self.noise_std * streams.normal(setup.model.sample_shape, METHOD)

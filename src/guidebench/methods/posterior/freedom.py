@@ -16,16 +16,21 @@ class FreeDoM(Guidance):
 
         x_u = step(x_t) - rho_t grad_{x_t} l(x0_hat(x_t))
         rho_t = scale alpha_t                           (rule="alpha")
-        rho_t = scale rms(eps_hat) / rms(grad)          (rule="relative", each sample's own)
+        rho_t = scale rms(eps_hat) / rms(grad) sigma_t / alpha_t alpha_u (1 - r) / (1 - alpha_bar_t),
+            r = alpha_bar_t / alpha_bar_u               (rule="relative", each sample's own)
+
+    with alpha_bar = alpha^2 / (alpha^2 + sigma^2), alpha^2 itself where variance is preserved.
 
     Cost: one forward and one backward of network and loss per stage, `n_repeats` times in the travelled part.
 
     Args:
-        scale: rho; 0 is unguided sampling itself.
+        scale: rho (paper: 0.02 for rule="relative"); 0 is unguided sampling itself.
         rule: how rho_t follows the step.
         n_repeats: how often each step of the travelled part is made (paper: 10 for ImageNet); 1 = no time travel.
-        travel_from, travel_to: that part, as fractions of the chain that are still to come: steps of which at least
-            `travel_to` and at most `travel_from` lies ahead (paper: times 800 to 500 of 1000).
+        travel_from, travel_to: that part, as fractions of the chain: steps after which at least `travel_to` and at most
+            `travel_from` of it is still to come (paper: times 800 to 500 of 1000, with 100 steps from 990 to 0).
+
+    Differs from the paper: `relative` is the rule of the released code, which takes both norms over the whole batch.
 
     References: Yu et al., "FreeDoM: Training-Free Energy-Guided Conditional Diffusion Model", ICCV 2023, Algorithm 2.
     """
@@ -44,7 +49,8 @@ class FreeDoM(Guidance):
         self.travel_from, self.travel_to = travel_from, travel_to
 
     def repeats(self, chain: Chain, step: int) -> int:
-        ahead = 1 - step / (len(chain.times) - 1)
+        n_steps = len(chain.times) - 1
+        ahead = (n_steps - 1 - step) / n_steps
         return self.n_repeats if self.travel_to <= ahead <= self.travel_from else 1
 
     def guide(self, stage: Stage) -> Tensor:
@@ -53,7 +59,10 @@ class FreeDoM(Guidance):
         g = stage.pull_back(estimate.grad)
         if self.rule == "alpha":
             return stage.moved(self.scale * stage.alpha_t * g)
-        return stage.moved(self.scale * rowwise(_rms(stage.eps) / _rms(g).clamp_min(_TINY), g) * g)
+        (norm_t, norm_u), level = stage.norms, stage.sigma_t / stage.alpha_t
+        bar_t, bar_u = (stage.alpha_t / norm_t) ** 2, (stage.alpha_u / norm_u) ** 2
+        factor = level * stage.alpha_u * (1 - bar_t / bar_u) / (stage.sigma_t / norm_t) ** 2
+        return stage.moved(self.scale * factor * rowwise(_rms(stage.eps) / _rms(g).clamp_min(_TINY), g) * g)
 
 
 _TINY = torch.finfo(torch.float32).tiny

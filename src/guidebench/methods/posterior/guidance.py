@@ -89,7 +89,6 @@ class Guidance(Method):
         for step, stages in _steps(chain):
             repeats = self.repeats(chain, step)
             for repeat in range(repeats):
-                before = state
                 for k in stages:
                     x_t, t = chain.query(state, k)
                     stage = Stage(
@@ -106,7 +105,7 @@ class Guidance(Method):
                         curves[name].append(values)
                     asked += 1
                 if repeat < repeats - 1:
-                    state = chain.rewind(before, state, step, normal(1)[0])
+                    state = chain.rewind(state, step, normal(1)[0])
         return state, {name: torch.stack(values, dim=1) for name, values in curves.items()}
 
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:

@@ -18,7 +18,8 @@ class MPGD(Guidance):
 
     Args:
         scale: c; 0 is unguided sampling itself.
-        variant: "paper", c_t = scale, or "official", c_t = scale / alpha_t as in the released code.
+        variant: "paper", c_t = scale, or "official", c_t = scale / alpha_u of the next time u, with which the released
+            code moves x_u by scale times the gradient.
 
     References: He et al., "Manifold Preserving Guided Diffusion", ICLR 2024, Algorithm 1 (without projection).
     """
@@ -32,5 +33,5 @@ class MPGD(Guidance):
     def guide(self, stage: Stage) -> Tensor:
         estimate = at_point(stage.loss, stage.x0_hat)
         stage.log(estimate)
-        c_t = self.scale if self.variant == "paper" else self.scale / stage.alpha_t
-        return stage.moved(stage.alpha_u * c_t * estimate.grad)
+        moved_by = stage.alpha_u * self.scale if self.variant == "paper" else self.scale
+        return stage.moved(moved_by * estimate.grad)

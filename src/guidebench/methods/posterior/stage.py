@@ -99,8 +99,9 @@ class Stage:
         return self.eps - self.sigma_t * grad
 
     def moved(self, shift: Tensor) -> Tensor:
-        """The prediction eps' that moves x_u by `shift`."""
-        return self.eps + shift / self.chain.gain(self.k)
+        """The prediction eps' that moves x_u by `shift`; the network's own in a step that moves nothing."""
+        gain = self.chain.gain(self.k)
+        return self.eps if gain == 0.0 else self.eps + shift / gain
 
     def landing(self, x_u: Tensor) -> Tensor:
         """The prediction eps' with which DDIM (eta = 0) steps to `x_u`."""

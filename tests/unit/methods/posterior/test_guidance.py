@@ -11,6 +11,7 @@ from torch import Tensor
 
 from guidebench.diffusion.analytic import GaussianMixture
 from guidebench.diffusion.cost import Cost, CountedModel
+from guidebench.diffusion.grids import Leading
 from guidebench.diffusion.schedules import EDM, NoiseSchedule, ScaledLinear
 from guidebench.errors import ConfigError
 from guidebench.methods.base import Setup
@@ -22,11 +23,12 @@ from guidebench.methods.posterior.guidance import Guidance
 from guidebench.methods.posterior.lgd_dps import LGDDPS
 from guidebench.methods.posterior.lgd_mc import LGDMC
 from guidebench.methods.posterior.mpgd import MPGD
+from guidebench.methods.posterior.stage import Stage
 from guidebench.methods.posterior.tfg import TFG
 from guidebench.methods.posterior.universal_guidance import UniversalGuidance
 from guidebench.samplers.base import Chain, Sampler, draw_noises, sample
 from guidebench.samplers.ddim import DDIM
-from guidebench.samplers.dpm_solver import DPMSolver
+from guidebench.samplers.dpm_solver import Algorithm, DPMSolver
 from guidebench.samplers.edict import EDICT
 from guidebench.samplers.heun import Heun
 
@@ -330,3 +332,102 @@ def test_classifier_guidance_with_the_exact_classifier_samples_the_class(setup: 
         only = torch.tensor([-math.inf, 0.0, -math.inf], dtype=torch.float64).expand(4, 3)
         expected = sample(chain, model, chain.init(x_T), cond=only)
     torch.testing.assert_close(chain.output(state), chain.output(expected), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=name)
+def test_a_step_that_moves_nothing_guides_nothing(method: Guidance) -> None:
+    """EDICT's last step on Stable Diffusion's grid leads from the last time to itself."""
+    plain, whole = (run(method, EDICT(4, skip_trivial_step=skip).chain(VP)) for skip in (True, False))
+    assert whole.isfinite().all()
+    if method.repeats(EDICT(4).chain(VP), 3) == 1:  # else the pair is mixed once more each time
+        torch.testing.assert_close(whole, plain, rtol=1e-10, atol=1e-10)
+
+
+# -- what the authors' codes do, written out -------------------------------------------------------------------------
+
+
+def released(
+    x_t: Tensor, t: float, u: float, model: Callable[..., Tensor]
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """x_t with its graph, the noise, the estimate of x_0, and the next state of DDIM."""
+    x_t = x_t.clone().requires_grad_()
+    eps = model(x_t, t)
+    x0_hat = (x_t - VP.sigma(t) * eps) / VP.alpha(t)
+    return x_t, eps, x0_hat, VP.alpha(u) * x0_hat + VP.sigma(u) * eps
+
+
+def test_freedoms_relative_rule_is_that_of_its_code() -> None:
+    """rho = 0.02 rms(eps) sqrt(1 - at) / sqrt(at) c1 / rms(grad), c1 = sqrt(at_next) (1 - at / at_next) / (1 - at)."""
+    model, x = GaussianMixture(VP, MEANS, 0.2), normal(1, 2)
+    chain = DDIM(20).chain(VP)
+    expected = x
+    for t, u in pairwise(chain.times):
+        leaf, eps, x0_hat, x_u = released(expected, t, u, model)
+        (grad,) = torch.autograd.grad(loss(x0_hat).sum(), leaf)
+        at, at_next = (VP.alphas_cumprod[int(s)] for s in (t, u))
+        c1 = at_next**0.5 * (1 - at / at_next) / (1 - at)
+        rho = 0.02 * eps.square().mean().sqrt() * ((1 - at) / at) ** 0.5 * c1 / grad.square().mean().sqrt()
+        expected = (x_u - rho * grad).detach()
+    found = run(FreeDoM(0.02, rule="relative", n_repeats=1), chain, 1)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_freedom_travels_where_its_code_does() -> None:
+    chain = DDIM(100, Leading(final="clean")).chain(VP)
+    travelled = [chain.times[step] for step in range(100) if FreeDoM().repeats(chain, step) > 1]
+    assert travelled == [t for t in chain.times[:100] if 800 >= t >= 500]
+
+
+def test_mpgd_official_moves_the_next_state_by_the_gradient_at_the_estimate() -> None:
+    """x0' = x0_hat - c / sqrt(alpha_bar of the next time) grad, where the code's `at` is that of the next time."""
+    model, x = GaussianMixture(VP, MEANS, 0.2), normal(3, 2)
+    chain = DDIM(10).chain(VP)
+    for t, u in pairwise(chain.times):
+        _, eps, x0_hat, _ = released(x, t, u, model)
+        leaf = x0_hat.detach().requires_grad_()
+        (grad,) = torch.autograd.grad(loss(leaf).sum(), leaf)
+        x0_hat = x0_hat - 0.3 / VP.alpha(u) * grad
+        x = (VP.alpha(u) * x0_hat + VP.sigma(u) * eps).detach()
+    torch.testing.assert_close(run(MPGD(0.3, "official"), chain), x, rtol=1e-12, atol=1e-12)
+
+
+# -- time travel -----------------------------------------------------------------------------------------------------
+
+
+class Travelling(Guidance):
+    """Nothing but time travel: each step `n` times."""
+
+    backpropagates = False
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def repeats(self, chain: Chain, step: int) -> int:
+        return self.n
+
+    def guide(self, stage: Stage) -> Tensor:
+        return stage.eps
+
+
+@pytest.mark.parametrize("algorithm", ["dpmsolver++", "dpmsolver"])
+def test_after_time_travel_a_multistep_sampler_begins_anew(algorithm: Algorithm) -> None:
+    """Each repetition is a chain of its own, begun at that step: what came before belongs to another path."""
+    chain, model = DPMSolver(20, algorithm=algorithm).chain(VP), GaussianMixture(VP, MEANS, 0.2)
+    draw, state = numbers(5), chain.init(normal(5, 2))
+    for step, (t, u) in enumerate(pairwise(chain.times)):
+        state = chain.update(state, model(state[0], t), step)
+        for _ in range(2):
+            r = VP.alpha(t) / VP.alpha(u)
+            back = r * state[0] + math.sqrt(VP.sigma(t) ** 2 - (r * VP.sigma(u)) ** 2) * draw(1)[0]
+            alone = DPMSolver(2, algorithm=algorithm).chain(VP, chain.times[step:])
+            state = alone.update(alone.init(back), model(back, t), 0)
+    torch.testing.assert_close(run(Travelling(3), chain, 5), chain.output(state), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("sampler", [DPMSolver(20), DDIM(20), Heun(20)], ids=name)
+def test_time_travel_brings_samples_nearer_to_the_data(sampler: Sampler) -> None:
+    chain, model = sampler.chain(VP), GaussianMixture(VP, MEANS, 1e-4)
+    distances = [
+        torch.cdist(run(Travelling(n), chain, 400, model), MEANS).amin(1).square().mean() for n in (1, 4, 10)
+    ]
+    assert max(distances[1:]) <= 1.05 * distances[0] < 0.1, distances
