@@ -54,6 +54,7 @@ class Inversion(Encoder):
     """The probability-flow ODE, solved from the picture to the noise on the ascending grid of a sampler.
 
     The picture counts as x at the least noisy time of the grid, which is t_min: no network is defined at clean data.
+    EDICT's exact inversion gives a pair that is not one x_T; name another sampler with it.
 
     Args:
         sampler: solves it; null takes the job's sampler, and then decoding undoes encoding up to the solver's error.
@@ -68,10 +69,9 @@ class Inversion(Encoder):
     def encode(
         self, setup: Setup, eps_model: EpsModel, x_0: Tensor, cond: Tensor, draw: Callable[[], Tensor]
     ) -> Encoding:
-        schedule = setup.model.schedule
-        sampler = self._sampler(setup)
-        chain = sampler.chain(schedule, sampler.times(schedule)[::-1])
-        return Encoding(chain.output(sample(chain, eps_model, chain.init(x_0), cond=cond)))
+        sampler, schedule = self._sampler(setup), setup.model.schedule
+        inverse = sampler.chain(schedule, sampler.chain(schedule).times[::-1])
+        return Encoding(inverse.output(sample(inverse, eps_model, inverse.init(x_0), cond=cond)))
 
     def evaluations(self, setup: Setup) -> int:
         return self._sampler(setup).chain(setup.model.schedule).n_stages

@@ -110,3 +110,4 @@ def test_sampling_starts_at_the_blend_with_blended_noises(model: TinyAutoencoder
     torch.testing.assert_close(second, other, atol=1e-4, rtol=0)
     between = DiM(CycleSDE()).generate(pairs, setup).latents
     assert (between - first).abs().max() > 0.1 and (between - second).abs().max() > 0.1
+
