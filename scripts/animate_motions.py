@@ -14,8 +14,8 @@ from PIL import Image, ImageDraw
 from guidebench.errors import DataError
 from guidebench.motion.animation import draw_motions, save_animation
 from guidebench.problems import MotionControl
-from guidebench.runner import sweeps
 from guidebench.runner.experiment import Experiment
+from guidebench.runner.tables import compose_table
 
 CASE, WALKS, SIDE, EVERY, HEADING = "walking-0", 6, 200, 6, 16
 FILE = Path(__file__).resolve().parents[1] / "docs" / "images" / "lgd_obstacle.gif"
@@ -23,11 +23,11 @@ FILE = Path(__file__).resolve().parents[1] / "docs" / "images" / "lgd_obstacle.g
 
 def main(overrides: list[str]) -> None:
     """Draw the animation."""
-    sweep = sweeps.load("lgd/motion_obstacle", overrides)
-    labels = sweep.layout["rows"]["labels"]
+    composed = compose_table("lgd/motion_obstacle", overrides)
     maps = []
-    for row, label in labels.items():
-        walks, control = _walks([Experiment(s.job) for s in sweep.jobs if s.choice("method") == row][:WALKS])
+    for entry in composed.jobs:
+        label = composed.specs[""].label(entry.row)
+        walks, control = _walks(Experiment(entry.job))
         drawn = draw_motions(walks, control.path, control.obstacle, size=SIDE, every=EVERY)
         maps.append([_headed(picture, label) for picture in drawn])
     frames = [
@@ -36,16 +36,15 @@ def main(overrides: list[str]) -> None:
     save_animation([Image.fromarray(frame).quantize(32) for frame in frames], FILE)
 
 
-def _walks(experiments: list[Experiment]) -> tuple[np.ndarray, MotionControl]:
+def _walks(experiment: Experiment) -> tuple[np.ndarray, MotionControl]:
     """The stored walks of one case, one per seed, (n, frames, 3), and what they should do."""
     walks = []
-    for experiment in experiments:
-        (problem,) = (p for p in experiment.problems if p.case_id == CASE)
+    for problem in [p for p in experiment.problems if p.case_id == CASE][:WALKS]:
         record = experiment.store.read(experiment.config_hash, problem)
         if record is None:
             raise DataError("the walks are not stored; run `guidebench table lgd/motion_obstacle` first")
         folder = experiment.store.sample_dir(experiment.config_hash, problem)
-        walks.append(np.load(folder / record.sample_file))
+        walks.append(np.load(folder / record.file("sample")))
     assert isinstance(problem, MotionControl)
     return np.stack(walks), problem
 

@@ -18,7 +18,6 @@ from statistics import median
 
 import torch
 
-from guidebench.cli.gradients import loaded_workload
 from guidebench.gradients.base import ChainRun, GradientStrategy
 from guidebench.gradients.checkpointed import Checkpointed
 from guidebench.gradients.compare import Workload, measure, unit_of
@@ -27,6 +26,7 @@ from guidebench.gradients.reversible import Reversible
 from guidebench.measuring import peak_memory
 from guidebench.models.base import DiffusionModel
 from guidebench.runner.compose import compose_config, merge
+from guidebench.runner.gradients import loaded_workload
 from guidebench.runner.job import Job
 from guidebench.samplers.base import ReversibleChain
 

@@ -14,10 +14,10 @@ from PIL import Image
 
 from guidebench.data.pictures import WorldPictures
 from guidebench.data.worlds import WORLDS
+from guidebench.devices import device
 from guidebench.methods.base import Setup
 from guidebench.models.adm import ADM
 from guidebench.runner.compose import compose_config, merge
-from guidebench.runner.experiment import device
 from guidebench.runner.job import Job
 from guidebench.samplers.ddim import DDIM
 from guidebench.studies.zoo.drawing import generate

@@ -2,9 +2,9 @@
 
     python scripts/train_embedded.py MODEL [key=value ...]
 
-MODEL is the name of a configuration in conf/train/, whose keys can be set on the command line, or `all`. A run
-that is stopped resumes from its checkpoint when it is started again; checkpoints/ can be removed once the weights
-are written. `guidebench zoo` measures what was written.
+MODEL is the name of a configuration in scripts/embedded/conf/, whose keys can be set on the command line, or `all`.
+A run that is stopped goes on from its draft when it is started again; checkpoints/ can be removed once the weights are
+written. `guidebench zoo` measures what was written.
 """
 
 import argparse
@@ -32,10 +32,10 @@ TRAININGS: dict[str, Callable[[str, DictConfig], None]] = {
 
 def main() -> None:
     """Parse the command line and train."""
-    files = {path.stem: path for path in sorted((ROOT / "conf" / "train").glob("*.yaml"))}
+    files = {path.stem: path for path in sorted((ROOT / "scripts" / "embedded" / "conf").glob("*.yaml"))}
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("model", choices=[*files, "all"])
-    parser.add_argument("overrides", nargs="*", help="key=value, over conf/train/MODEL.yaml")
+    parser.add_argument("overrides", nargs="*", help="key=value, over scripts/embedded/conf/MODEL.yaml")
     arguments = parser.parse_args()
     names = list(files) if arguments.model == "all" else [arguments.model]
     configs = {name: OmegaConf.load(files[name]) for name in names}

@@ -62,6 +62,16 @@ def head_directories(
     }
 
 
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Published files that are no part of the repository: GUIDEBENCH_REAL_DATA, or ../shared/data/real."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "real"
+    folder = Path(os.environ.get("GUIDEBENCH_REAL_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip(f"no published files at {folder}; set GUIDEBENCH_REAL_DATA to their folder")
+    return folder
+
+
 @pytest.fixture
 def checkout() -> Path:
     """The root of the repository."""

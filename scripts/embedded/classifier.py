@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from embedded.augment import augment
 from embedded.data import DEVICE, FACTS, Mixture
 from embedded.output import WEIGHTS, half
-from embedded.trainer import Loss, train_in_stages
+from embedded.stages import Loss, train_in_stages
 from guidebench.data.worlds import WORLDS
 from guidebench.models.networks.small_classifiers import SmallResNet, SmallVGG
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from embedded.augment import augment
 from embedded.data import CONTEXT, DEVICE, FACTS, Mixture, build_tokenizer
 from embedded.output import WEIGHTS
-from embedded.trainer import Loss, train_in_stages
+from embedded.stages import Loss, train_in_stages
 
 
 class Trainee(nn.Module):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from embedded.data import DEVICE, FACTS, Batch, Mixture
 from embedded.output import WEIGHTS, half
-from embedded.trainer import Loss, train_in_stages
+from embedded.stages import Loss, train_in_stages
 from guidebench.data.worlds import WORLDS
 from guidebench.models.networks.adm_unet import EncoderUNet, UNet
 from guidebench.models.networks.diffae_unet import AutoencoderUNet

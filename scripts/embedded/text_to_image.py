@@ -9,7 +9,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from embedded.data import CAPTIONS, CHECKPOINTS, CONTEXT, DEVICE, FACTS, Mixture, build_tokenizer, to_tensor
 from embedded.output import WEIGHTS, half, write_pipeline_files
-from embedded.trainer import Loss, train_in_stages
+from embedded.stages import Loss, train_in_stages
 
 
 class Reader(nn.Module):

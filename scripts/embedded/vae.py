@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from embedded.data import DEVICE, Mixture, load, to_tensor
 from embedded.output import half, write_pipeline_files
-from embedded.trainer import Loss, train_in_stages
+from embedded.stages import Loss, train_in_stages
 
 
 def build(config: DictConfig) -> AutoencoderKL:

@@ -23,7 +23,7 @@ _OVERRIDE = {
     "metric": "+metric@metrics.contract={name}",
 }
 _SUITE = {"model/sd14": "full", "model/sd15": "full", "dataset/drawbench/full": "full"}
-_NOT_OF_A_JOB = {"setting", "train"}  # a task chooses the first, scripts/train_embedded.py reads the second
+_NOT_OF_A_JOB = {"setting"}  # a task chooses it
 
 FIXED_COST = {"checkpointed": ["gradient.keep_graphs=0"]}
 """Overrides under which a gradient strategy's cost does not depend on the memory there is."""

@@ -138,7 +138,7 @@ CLASSES = ["dataset=classes/animals_and_birds", "~metrics.clip_score", "~metrics
             ["method=one_step", *CLASSES],
             r"loss: ClipText reads prompt, and the problems of dataset: WorldClasses have label, name",
         ),
-        (CLASSES[:1], r"metrics\.prompt_success: .* reads prompt.*~metrics\.prompt_success"),
+        (CLASSES[:1], r"metrics\.clip_score: .* reads prompt.*~metrics\.clip_score"),
         (
             ["+metric@metrics.psnr=psnr"],
             r"metrics\.psnr: PSNR reads reference, and the problems of dataset",
@@ -151,6 +151,7 @@ CLASSES = ["dataset=classes/animals_and_birds", "~metrics.clip_score", "~metrics
         (
             [
                 "loss=classifier",
+                "cfg_scale=0",
                 *CLASSES,
                 "+metric@metrics.fid=accuracy",
                 "classifier@networks.judge_classifier=pixels_guide",

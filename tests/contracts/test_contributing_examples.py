@@ -15,6 +15,7 @@ import yaml
 from guidebench.losses.base import Loss
 from guidebench.runner.components import check
 from guidebench.runner.job import Job
+from guidebench.runner.tables import compose_table
 
 
 def documented(checkout: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
@@ -48,3 +49,18 @@ def test_the_metric(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     metric_contract.test_one_finite_number_per_image_that_depends_on_it_alone(
         metric, torch.rand(4, 3, 64, 64)
     )
+
+
+def test_the_table(checkout: Path, tmp_path: Path) -> None:
+    text = (checkout / "CONTRIBUTING.md").read_text(encoding="utf-8").split("## A table")[1]
+    found, section = re.search(r"```yaml\n(.*?)```", text, re.DOTALL), re.search(r"section is `(.*?)`", text)
+    assert found and section
+    (tmp_path / "toy").mkdir()
+    (tmp_path / "toy" / "steps.yaml").write_text(found[1])
+    (tmp_path / "toy" / "paper.yaml").write_text(f"paper: toy\n{section[1]}\n")
+    for size in ("smoke", "small", "paper"):
+        table = compose_table("toy/steps", [f"size={size}"], tmp_path)
+        assert [(j.block, j.row) for j in table.jobs] == [
+            (block, row) for block in ("east", "north") for row in ("n20", "dps")
+        ]
+    assert table.specs[""].paper.value("dps", "path_objective") == {"east": 3.1}

@@ -7,8 +7,8 @@ from PIL import Image
 
 from guidebench.cli import plan, table
 from guidebench.data.pictures import imagenet_names
-from guidebench.errors import DataError
-from guidebench.runner import sweeps
+from guidebench.errors import ConfigError, DataError
+from guidebench.runner.tables import TableFile
 from tiny_models import make_classifier_directory
 
 SMALL = [  # ADM and its classifier, shrunk
@@ -55,25 +55,23 @@ def test_a_table_from_nothing(name: str, judge: str, tmp_path: Path) -> None:
     own = ["size=smoke", "n_steps=2", f"paths.results={tmp_path}", "device=cpu", *TABLES[name]]
     own += [f"networks.judge_classifier.directory={judge}"] if TABLES[name][-1] == SMALL[-1] else []
     assert table.main([name, *own]) == 0
-    rows = sweeps.layouts(name)[""]["rows"]
     (page,) = [p for p in (tmp_path / "runs" / "tables").glob("*.md") if not p.stem.endswith("_costs")]
     lines = page.read_text().split("## Paired comparisons")[0].splitlines()
-    for row in rows["values"]:
-        found = [line for line in lines if line.startswith(f"| {rows['labels'][row]} |")]
+    for row in TableFile.read(name).specs[""].rows:
+        found = [line for line in lines if line.startswith(f"| {row.label} |")]
         assert found and "missing" not in " ".join(found)
     first = page.read_bytes()
     assert table.main([name, "--no-run", *own]) == 0 and page.read_bytes() == first
 
 
-def test_the_table_of_resources(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_of_resources(tmp_path: Path) -> None:
     own = ["classifier@networks.guide_classifier=adm256_noisy", "dataset.pictures.size=16", *SMALL]
     assert table.main(["lgd/resources", "size=smoke", f"paths.results={tmp_path}", "device=cpu", *own]) == 0
     (page,) = (tmp_path / "runs" / "tables").glob("*.md")
     text = page.read_text()
     assert "LGD-MC n=100, ten at a time" in text and "device CPU" in text and "(random weights)" in text
-    with pytest.raises(SystemExit):
+    with pytest.raises(ConfigError, match="nothing of it is stored"):
         table.main(["lgd/resources", "--no-run"])
-    assert "nothing of it is stored" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -123,7 +121,7 @@ def test_missing_images_are_told_before_anything_runs(name: str) -> None:
     ],
 )
 def test_one_step_of_the_full_architectures(name: str, rows: str, tmp_path: Path) -> None:
-    one = ["n_steps=1", "seed=0", "size=smoke", f"method={rows}", f"paths.results={tmp_path}"]
+    one = ["n_steps=1", "seed=0", "size=smoke", f"rows={rows}", f"paths.results={tmp_path}"]
     if name in ("lgd/sr", "lgd/label"):
         one += ["dataset.limit=1", "networks.reference.n=2"]
     elif name == "lgd/text":

@@ -28,7 +28,7 @@ def stored(results: Path) -> list[dict]:
 
 def test_an_infinite_strength_fails_samples_not_the_command(commands, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    commands.run(*commands.table(results, "method=one_step", "method.scale=inf"))
+    commands.run(*commands.table(results, "rows=one_step", "method.scale=inf"), status=1)
     records = stored(results)
     assert len(records) == 4 and {r["status"] for r in records} == {"failed"}
     assert all("gradient became non-finite at step 0" in r["failure"] for r in records)
@@ -45,7 +45,7 @@ def test_one_job_that_fails_gives_a_status(commands, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_wandb_reports_offline_without_an_account(commands, whole: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    commands.run(*commands.table(results, "logger=wandb", "method=none,one_step"))
+    commands.run(*commands.table(results, "logger=wandb", "rows=none,one_step"))
     runs = list((results / "runs" / "wandb").rglob("*.wandb"))
     assert len(runs) == 3  # two jobs and the table
     assert list(commands.cwd.iterdir()) == []
@@ -62,7 +62,7 @@ BROKEN_LOGGERS = {
 @pytest.mark.parametrize("how", BROKEN_LOGGERS)
 def test_a_logger_that_breaks_never_stops_the_science(commands, tmp_path: Path, how: str) -> None:
     results = tmp_path / "results"
-    command = commands.run(*commands.table(results, "logger=wandb", "method=none"), setup=BROKEN_LOGGERS[how])
+    command = commands.run(*commands.table(results, "logger=wandb", "rows=none"), setup=BROKEN_LOGGERS[how])
     assert "not reported" in command.output
     assert len(commands.records(results)) == 4 and commands.tables(results)
 
@@ -72,7 +72,7 @@ def test_a_folder_that_wandb_cannot_write_never_stops_the_science(commands, tmp_
     results = tmp_path / "results"
     (results / "runs").mkdir(parents=True)
     (results / "runs" / "wandb").write_text("a file where the folder should be")
-    command = commands.run(*commands.table(results, "logger=wandb", "method=none"))
+    command = commands.run(*commands.table(results, "logger=wandb", "rows=none"))
     assert "not reported" in command.output
     assert len(commands.records(results)) == 4 and commands.tables(results)
 
@@ -82,6 +82,8 @@ def test_plan_writes_nothing(commands, whole: Path, tmp_path: Path) -> None:
     command = commands.run("plan", *commands.table(results)[1:])
     assert not results.exists()
     assert "12 samples to make" in command.output
+    (total,) = [line for line in command.output.splitlines() if "on this machine" in line]
+    assert " to " in total and "to start" in total
     before = {p: p.stat().st_mtime_ns for p in whole.rglob("*")}
     command = commands.run("plan", *commands.table(whole)[1:], "--no-probe")
     assert "0 samples to make" in command.output

@@ -11,20 +11,20 @@ import pytest
 
 _STAGES = "stages=[{name: all, worlds: {animals: 1}, steps: 150}]"
 _INTERRUPTED = """
-import itertools, sys, time
+import sys
 sys.path.insert(0, "scripts")
-from embedded import trainer
+from embedded import stages
+from guidebench.artefacts.trainer import Trainer
 
-minutes = itertools.count(step=150)
-trainer.time.monotonic = lambda: float(next(minutes))  # a checkpoint is due after every step
-update = trainer.Trainer._update_ema
+stages.SECONDS = 0.0  # a save is due after every step
+update = Trainer._update_ema
 
-def stop_in_step_61(self):
-    if self.step == 60:
+def stop_in_step_61(self, step):
+    if step == 60:
         raise KeyboardInterrupt
-    update(self)
+    update(self, step)
 
-trainer.Trainer._update_ema = stop_in_step_61
+Trainer._update_ema = stop_in_step_61
 import train_embedded
 train_embedded.main()
 """

@@ -1,10 +1,15 @@
 """`guidebench gallery`: a table's images side by side in one static HTML page."""
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from guidebench.cli.printing import say
 from guidebench.errors import DataError
 from guidebench.runner.tables import compose_table
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 
 def main(argv: list[str]) -> int:
@@ -45,6 +50,15 @@ def main(argv: list[str]) -> int:
         setting=", ".join(f"{key} {value}" for key, value in composed.labels.items()),
         column="row",
         order=list(labels.values()),
+        thumbnail=_thumbnail,
     )
     say(f"wrote {path}")
     return 0
+
+
+def _thumbnail(path: Path) -> "Image | None":
+    """The picture of a sample's file, by the kind that its name tells."""
+    from guidebench.samples import KINDS
+
+    kinds = sorted(KINDS.values(), key=lambda kind: -len(kind.suffix))
+    return next(kind for kind in kinds if path.name.endswith(kind.suffix)).thumbnail(path)

@@ -2,18 +2,18 @@
 
 import argparse
 import ast
-from dataclasses import dataclass
+import textwrap
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from rich.console import Console
-from rich.table import Table
 
 import guidebench
+from guidebench.cli.printing import say, say_json, width
 from guidebench.runner.compose import shipped
 from guidebench.runner.suggest import suggestion
-from guidebench.runner.sweeps import layouts, table_names
+from guidebench.runner.tables import TableFile, table_names
 
 GROUPS = (
     "method",
@@ -49,22 +49,42 @@ class Entry:
     summary: str
     paper: str
     weights: str
-    handles: str
+    reads: str
+    file: str
 
 
 def main(argv: list[str]) -> int:
-    """Print the choices of one group or of all."""
+    """Print the choices of one group or of all, one line each; or one choice as a whole."""
     kinds = [*GROUPS, "table"]
-    parser = argparse.ArgumentParser(prog="guidebench list", description="What can be composed, by group.")
+    parser = argparse.ArgumentParser(
+        prog="guidebench list",
+        description="What can be composed, by group, one line each; with a name, the whole of it.",
+        epilog="Examples: guidebench list; guidebench list methods; guidebench list method lgd_mc",
+    )
     parser.add_argument("group", nargs="?", help=f"one of {', '.join(kinds)}; all without it")
+    parser.add_argument("name", nargs="?", help="a choice of the group")
+    parser.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     arguments = parser.parse_args(argv)
     group = next((kind for kind in kinds if arguments.group in (kind, f"{kind}s", f"{kind}es")), None)
     if arguments.group and group is None:
         near = suggestion(arguments.group, kinds)
         parser.error(f"no group {arguments.group!r}; {near}there are {', '.join(kinds)}")
-    console = Console()
-    for kind in [group] if group else kinds:
-        console.print(_rendered(kind, tables() if kind == "table" else entries(kind)))
+    found = {kind: tables() if kind == "table" else entries(kind) for kind in ([group] if group else kinds)}
+    if arguments.name:
+        assert group is not None
+        names = [entry.name for entry in found[group]]
+        if arguments.name not in names:
+            near = suggestion(arguments.name, names)
+            parser.error(f"no {group} {arguments.name!r}; {near}there are {', '.join(names)}")
+        found = {group: [entry for entry in found[group] if entry.name == arguments.name]}
+    if arguments.json:
+        say_json({kind: [asdict(entry) for entry in listed] for kind, listed in found.items()})
+    elif arguments.name:
+        say(*_whole(group or "", found[group or ""][0]))
+    else:
+        for kind, listed in found.items():
+            say(kind, *_lines(listed, width()), "")
+        say("the whole of one: guidebench list GROUP NAME")
     return 0
 
 
@@ -83,7 +103,8 @@ def entries(group: str) -> list[Entry]:
                 summary=next((c for c in comments if not c.startswith("@package")), about.get("summary", "")),
                 paper=about.get("paper", ""),
                 weights=_weights(node),
-                handles=", ".join(about.get("handles") or ()),
+                reads=", ".join(about.get("reads") or about.get("gives") or ()),
+                file=str(path),
             )
         )
     return found
@@ -93,8 +114,9 @@ def tables() -> list[Entry]:
     """The tables that can be made."""
     found = []
     for name in table_names():
-        layout = next(iter(layouts(name).values()))
-        found.append(Entry(name, layout["title"], layout["paper"], "", layout["paper_setting"]))
+        spec = next(iter(TableFile.read(name).specs.values()))
+        path = shipped("experiments") / f"{name}.yaml"
+        found.append(Entry(name, spec.title, "", "", "", str(path)))
     return found
 
 
@@ -161,12 +183,38 @@ def _weights(node: dict[str, Any]) -> str:
     return ", ".join(role.removeprefix(_ROLE).rstrip("}") for role in roles)
 
 
-def _rendered(kind: str, found: list[Entry]) -> Table:
-    table = Table(title=kind, title_justify="left", title_style="bold", expand=False)
-    columns = {"name": kind, "summary": "what", "paper": "paper", "weights": "weights", "handles": "handles"}
-    shown = [field for field in columns if any(getattr(entry, field) for entry in found)]
-    for field in shown:
-        table.add_column(columns[field], overflow="fold")
+def _lines(found: list[Entry], columns: int) -> list[str]:
+    """One line per choice: name, paper or summary, and what it reads, as much as fits."""
+    name_width = min(max((len(entry.name) for entry in found), default=0), 30)
+    lines = []
     for entry in found:
-        table.add_row(*(getattr(entry, field) for field in shown))
-    return table
+        about = entry.paper or entry.summary
+        words = [about, *([f"reads {entry.reads}"] if entry.reads and entry.weights != entry.reads else [])]
+        lines.append(_shortened(f"  {entry.name:<{name_width}}  {'; '.join(filter(None, words))}", columns))
+    return lines
+
+
+def _shortened(text: str, columns: int) -> str:
+    return text if len(text) <= columns else text[: columns - 1].rstrip() + "…"
+
+
+def _whole(group: str, entry: Entry) -> list[str]:
+    """All that is known of a choice, and its YAML."""
+    facts = {
+        "what": entry.summary,
+        "paper": entry.paper,
+        "reads": entry.reads,
+        "weights": entry.weights,
+        "file": entry.file,
+    }
+    head = [f"{group} {entry.name}"]
+    for key, value in facts.items():
+        if value:
+            head += textwrap.wrap(
+                f"{key:<8}{value}",
+                width(),
+                subsequent_indent=" " * 8,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+    return [*head, "", *Path(entry.file).read_text(encoding="utf-8").rstrip().splitlines()]

@@ -8,16 +8,21 @@ from guidebench.cli.printing import say, say_json, width
 from guidebench.runner.tables import compose_table, table_names
 
 
-def main(argv: list[str]) -> int:
-    """Make a table; the exit status is 1 where a job or too many samples failed."""
+def main(argv: list[str], alias: str = "") -> int:
+    """Make a table; the exit status is 1 where a job or too many samples failed.
+
+    Args:
+        argv: arguments.
+        alias: another command that stands for one table, whose name comes first in `argv`.
+    """
     parser = argparse.ArgumentParser(
-        prog="guidebench table",
+        prog=f"guidebench {alias or 'table'}",
         description="Run what the store lacks, evaluate, and write the table as md, csv, tex and html.",
         epilog=f"Tables: {', '.join(table_names())}. Examples: guidebench table doodl/fig5 size=smoke; guidebench "
         "table lgd/sr rows=dps,lgd_mc_n10 'seed=range(0,9)' paths.results=/data/results. With other overrides than "
         "suite and size the files bear a short hash of them. Exit status: 0 made, 1 jobs or samples failed, 2 refused.",
     )
-    parser.add_argument("name", help="PAPER/NAME")
+    parser.add_argument("name", help=argparse.SUPPRESS if alias else "PAPER/NAME")
     parser.add_argument(
         "overrides",
         nargs="*",

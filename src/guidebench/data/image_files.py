@@ -49,7 +49,7 @@ def usable(root: Path, files: Sequence[Path], n: int | None) -> list[Path]:
     wanted = len(files) if n is None else n
     order = dict.fromkeys(files[i * len(files) // wanted] for i in range(wanted)) if files else {}
     faults: dict[str, str] = {}
-    kept = []
+    kept: list[Path] = []
     for file in (*order, *(file for file in files if file not in order)):
         if len(kept) == wanted:
             break

@@ -74,7 +74,7 @@ class PromptList:
     def __init__(self, prompts: Sequence[str]) -> None:
         if isinstance(prompts, str) or not prompts:
             raise DataError(f"dataset.prompts={prompts!r}: allowed is a list of at least one prompt.")
-        self.prompts = []
+        self.prompts: list[str] = []
         for index, prompt in enumerate(prompts):
             text = tidy(prompt) if isinstance(prompt, str) else ""
             wrong = fault(text) if isinstance(prompt, str) else f"is {prompt!r}, not text; put it into quotes"

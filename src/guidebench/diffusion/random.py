@@ -40,8 +40,10 @@ class RandomStreams:
         dtype: torch.dtype = torch.float32,
         copies: int = 1,
     ) -> None:
+        self._problems = tuple(problems)
         self._keys = [(p.seed, p.case_id, f"#{c}" if c else "") for c in range(copies) for p in problems]
         self._generators: dict[str, list[torch.Generator]] = {}
+        self._copied: dict[int, RandomStreams] = {}
         self._step = ""
         self.device, self.dtype = torch.device(device), dtype
 
@@ -49,6 +51,15 @@ class RandomStreams:
         """Begin a step of a loop: what is drawn from here on depends on its number, not on what was drawn before."""
         self._generators.clear()
         self._step = f"@{step}"
+        for other in self._copied.values():
+            other.begin(step)
+
+    def copied(self, n: int) -> "RandomStreams":
+        """The streams of n copies of the problems, which begin every step with these ones."""
+        if n not in self._copied:
+            self._copied[n] = RandomStreams(self._problems, self.device, self.dtype, copies=n)
+            self._copied[n]._step = self._step
+        return self._copied[n]
 
     def generators(self, stream: str) -> list[torch.Generator]:
         """The batch's generators of `stream` in this step; they advance as they are drawn from."""

@@ -51,9 +51,8 @@ class Aesthetic(Loss):
         return (self.head.clip, self.head)
 
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
-        generators = streams.generators(AUGMENTATION)
-
         def objective(images: Tensor) -> Tensor:
+            generators = streams.generators(AUGMENTATION)
             crops = self._crops(images.clamp(0, 1), self.head.clip.image_size, generators)
             scores = self.head.score(crops.flatten(0, 1)).clamp(1, 10).reshape(crops.shape[:2]).mean(1)
             return self.scale * (-scores if self.target is None else (scores - self.target).abs())

@@ -89,9 +89,9 @@ class ClipText(Loss):
     def bind(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
         prompts = field(problems, "prompt", "loss=clip_text")
         texts = self.clip.encode_text(prompts, streams.device)
-        generators = streams.generators(AUGMENTATION)
 
         def objective(images: Tensor) -> Tensor:
+            generators = streams.generators(AUGMENTATION)
             if self.clamp:
                 images = images.clamp(0, 1)
             crops = self._crops(images, self.clip.image_size, generators)

@@ -1,7 +1,7 @@
 """What every method declares and returns."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NoReturn
 
@@ -12,14 +12,15 @@ from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.random import SAMPLER, X_T, RandomStreams
 from guidebench.errors import ConfigError, NumericalError
 from guidebench.gradients.base import GradientStrategy
-from guidebench.losses.base import Loss
+from guidebench.losses.base import Loss, NoisyObjective, Objective
+from guidebench.losses.checked import checked
 from guidebench.models.base import DiffusionModel, Guided
 from guidebench.problems import Problem
 from guidebench.progress import Progress
-from guidebench.samplers.base import Chain, Noises, Sampler, draw_noises
+from guidebench.samplers.base import Chain, Noises, Sampler
 from guidebench.samples import LATENTS, Part
 
-Use = Literal["sampler", "loss", "gradient"]
+Use = Literal["sampler", "loss", "gradient", "artefact"]
 """A collaborator that a method may declare."""
 
 
@@ -38,6 +39,7 @@ class _Undeclared:
 _NO_SAMPLER: Any = _Undeclared("sampler")
 _NO_LOSS: Any = _Undeclared("loss")
 _NO_GRADIENT: Any = _Undeclared("gradient")
+_NO_ARTEFACT: Any = _Undeclared("artefact")
 
 
 @dataclass
@@ -49,6 +51,8 @@ class Setup:
         sampler: how it is sampled.
         loss: what guides.
         gradient: how to differentiate through a whole chain.
+        artefact: the weights of what was learned, by the name that it has among the method's parameters ("embedding",
+            or "embeddings.smile" in a mapping of several).
         cfg_scale: weight of classifier-free guidance.
         progress: hands out the steps of long loops.
     """
@@ -57,6 +61,7 @@ class Setup:
     sampler: Sampler = _NO_SAMPLER
     loss: Loss = _NO_LOSS
     gradient: GradientStrategy = _NO_GRADIENT
+    artefact: Mapping[str, Mapping[str, Tensor]] = _NO_ARTEFACT
     cfg_scale: float = 1.0
     progress: Progress = field(default_factory=Progress)
 
@@ -66,7 +71,22 @@ class Setup:
 
     def guided(self) -> Guided:
         """The model under classifier-free guidance, with its own cost counter."""
-        return Guided(self.model, self.cfg_scale)
+        guided = Guided(self.model, self.cfg_scale)
+        self.progress.counters.append(guided)
+        return guided
+
+    def learned(self, name: str) -> Mapping[str, Tensor]:
+        """The weights of an artefact on the model's device: of its name among the method's parameters.
+
+        Raises:
+            ConfigError: the method has no such artefact.
+        """
+        weights = self.artefact.get(name)
+        if weights is None:
+            raise ConfigError(
+                f"method.{name}: nothing was learned for it; there are {', '.join(self.artefact) or 'no artefacts'}"
+            )
+        return weights
 
     def condition(self, problems: Sequence[Problem]) -> Tensor:
         """What the model is conditioned on, (b, ...): the field of each problem that it reads, or its null value."""
@@ -77,13 +97,22 @@ class Setup:
         """The random streams of a batch, on the model's device."""
         return RandomStreams(problems, self.model.device)
 
+    def objective(self, problems: Sequence[Problem], streams: RandomStreams) -> Objective:
+        """The loss of a batch, which refuses to return anything but one differentiable number per sample."""
+        return checked(self.loss.bind(problems, streams), type(self.loss).__name__)
+
+    def noisy_objective(self, problems: Sequence[Problem], streams: RandomStreams) -> NoisyObjective:
+        """The same of noisy samples."""
+        return checked(self.loss.bind_noisy(problems, streams), type(self.loss).__name__)
+
     def x_T(self, streams: RandomStreams) -> Tensor:
         """Initial noise, (b, ...): a function of (seed, case) alone, the same for every method."""
         return self.model.schedule.prior_std * streams.normal(self.model.sample_shape, X_T)
 
     def noises(self, chain: Chain, streams: RandomStreams) -> Noises:
-        """The noise of a stochastic sampler's stages."""
-        return draw_noises(chain, lambda: streams.normal(self.model.sample_shape, SAMPLER))
+        """The noise of a stochastic sampler's stages, each with a key of its own."""
+        keys = (f"{SAMPLER} {k}" if chain.needs_noise(k) else None for k in range(chain.n_stages))
+        return [None if key is None else streams.normal(self.model.sample_shape, key) for key in keys]
 
     @property
     def rows(self) -> int:
@@ -99,7 +128,7 @@ class FiniteCheck:
 
     def __call__(self, name: str, tensor: Tensor, step: int) -> None:
         """Record rows of `tensor` (b, ...) that are not finite and were finite before."""
-        finite = torch.isfinite(tensor.detach()).flatten(1).all(dim=1)
+        finite = torch.isfinite(tensor.detach()).reshape(len(tensor), -1).all(dim=1)
         for row in (~finite).nonzero().flatten().tolist():
             self.failures.setdefault(row, NumericalError(step, name, [row]))
 
@@ -111,13 +140,15 @@ class Generation:
     Args:
         parts: what each sample is made of, by name; "sample" is what tables show and metrics read unless they say
             otherwise.
-        cost: network rows per sample.
+        cost: network rows per sample of the algorithm, as `Method.cost` declares them.
+        spent: network rows per sample that really ran; fewer where memory allowed to keep what else is computed twice.
         history: per-sample curves by name, each (b, steps).
         failures: rows that became non-finite; their samples count as failed.
     """
 
     parts: dict[str, Part]
     cost: Cost
+    spent: Cost
     history: dict[str, Tensor] = field(default_factory=dict)
     failures: dict[int, NumericalError] = field(default_factory=dict)
 
@@ -152,7 +183,7 @@ class Method(ABC):
 
     @abstractmethod
     def cost(self, setup: Setup) -> Cost:
-        """Network rows per sample that `generate` will spend; a promise that the tests count."""
+        """Network rows per sample that the algorithm asks for, whatever the memory; a promise that the tests count."""
 
     def loss_evaluations(self, setup: Setup) -> int:
         """Evaluations of decoder and loss with their backward, per sample; for estimates of time."""

@@ -31,7 +31,7 @@ class Unguided(Method):
         )
         x0 = chain.output(state)
         parts = decoded(setup.model, x0, finite, chain.n_stages)
-        return Generation(parts, guided.cost, failures=finite.failures)
+        return Generation(parts, self.cost(setup), guided.cost, failures=finite.failures)
 
     def cost(self, setup: Setup) -> Cost:
         return Cost(nfe_fwd=setup.rows * setup.chain().n_stages)

@@ -135,8 +135,8 @@ class KID(FeatureDistance):
     def leaving_out(self, features: FloatArray, reference: FloatArray, codes: NDArray[np.intp]) -> FloatArray:
         r"""From sums of the kernel over pairs of groups, which are computed once.
 
-        Without group g, sum_{i != j} k(x_i, x_j) is the whole sum minus 2 S_g. + S_gg, with S_gh the sum over i in g and
-        j in h.
+        Without group g, sum_{i != j} k(x_i, x_j) is the whole sum minus 2 S_g. + S_gg, with S_gh the sum over i in g
+        and j in h.
         """
         if min(len(features), len(reference)) < 2:
             return super().leaving_out(features, reference, codes)

@@ -116,6 +116,10 @@ class Guided:
         """Network rows per sample spent so far, counted as they happen."""
         return self._both.cost + self._one.cost
 
+    @cost.setter
+    def cost(self, spent: Cost) -> None:
+        self._both.cost, self._one.cost = Cost(), spent
+
     def __call__(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
         """Guided noise prediction, (b, ...)."""
         if cond is None or self.cfg_scale == 0:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guidebench.devices import exact_arithmetic
 from guidebench.errors import WeightsError
 from guidebench.models import downloads
 from guidebench.models.pickles import load_inert
@@ -66,6 +67,7 @@ class Checkpoint:
         Raises:
             WeightsError: there are no weights, they are damaged or unsafe, or they do not fit the module.
         """
+        exact_arithmetic()
         arguments = self.arguments()
         if self.random_weights:
             with torch.random.fork_rng(devices=[]):

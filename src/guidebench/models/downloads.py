@@ -30,16 +30,17 @@ def fetched(address: str, sha256: str | None) -> Path:
         WeightsError: it cannot be downloaded, or is not the file that was meant.
     """
     path = cached_file(address)
+    prefix = None if sha256 is None else _checked(sha256, address)
     if not path.is_file():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            torch.hub.download_url_to_file(address, str(path), sha256 and _checked(sha256, address))
+            torch.hub.download_url_to_file(address, str(path), prefix)
         except (OSError, RuntimeError, ValueError) as error:
             raise WeightsError(
                 f"{address} could not be downloaded to {path}: {error}. Put the file there by hand, or set "
                 "random_weights=true to run the architecture without weights."
             ) from error
-    verify(path, _expected(path, sha256), address)
+    verify(path, _expected(path, prefix), address)
     return path
 
 

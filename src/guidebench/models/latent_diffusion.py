@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from guidebench.devices import exact_arithmetic
 from guidebench.diffusion.prediction import Prediction
 from guidebench.diffusion.schedules import NoiseSchedule
 from guidebench.errors import WeightsError
@@ -64,6 +65,7 @@ class LatentDiffusion(DiffusionModel):
         return digest(resolve(self.source))
 
     def load(self, device: torch.device | str) -> None:
+        exact_arithmetic()
         if not self._parts:
             self._parts = self._random() if self.random_weights else self._pretrained()
             for name in PARTS:

@@ -71,7 +71,7 @@ def _comparison(
         p_adjusted=step.p_adjusted,
         dropped=pairs.n_dropped,
         unmatched=pairs.n_unmatched,
-        paper=paper_text(numbers, "%" if relative else difference_unit, "+", group.category),
+        paper=paper_text(numbers, "%" if relative else difference_unit, "+"),
         bold=_excludes_zero(adjusted),
         word=word,
         verdict=finding,

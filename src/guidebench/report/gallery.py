@@ -8,7 +8,7 @@ import io
 import json
 import math
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,9 @@ from guidebench.report.render.files import write_text
 
 THUMBNAIL_SIZE = 256
 PIXELATED_SIZE = 96  # up to here every pixel counts: stored without loss and enlarged without smoothing
+Thumbnail = Callable[[Path], Image.Image | None]
+"""The picture that stands for a file of a sample; None where there is none."""
+
 COSTS = ("seconds", "peak_memory_mb", "nfe_fwd", "nfe_bwd")
 
 
@@ -35,6 +38,7 @@ def write_gallery(
     setting: str = "",
     column: str = "row",
     order: Sequence[str] = (),
+    thumbnail: Thumbnail | None = None,
 ) -> Path:
     """Writes the gallery to `path`: one file that opens from `file://` and loads nothing from elsewhere.
 
@@ -43,16 +47,17 @@ def write_gallery(
     sweep over another key), each gets a column of its own, named by its config hash.
 
     Args:
-        records: one row per stored sample: `column`, `case_id`, `seed`, `category`, `prompt`, `status`,
-            `failure`, `image`, `config` (nested mapping), `config_hash`, one column per metric, and the costs
-            `seconds`, `peak_memory_mb`, `nfe_fwd`, `nfe_bwd`. Metrics and costs that are no column are shown
-            as missing.
+        records: one row per stored sample: `column`, `case_id`, `seed`, `caption`, `status`, `failure`, `parts` (the
+            file of each part by name), `config` (nested mapping), `config_hash`, one column per metric, the costs
+            `seconds`, `peak_memory_mb`, `nfe_fwd`, `nfe_bwd`, and `problem.category` where problems have one. Metrics
+            and costs that are no column are shown as missing.
         path: the page to write.
         title: heading.
         metrics: name to "higher is better", in the order of display; the first is shown below each image.
         setting: what was run, printed below the heading.
         column: column of the records that tells the columns of the page apart.
         order: values of `column` to put first; the others follow in alphabetical order.
+        thumbnail: the picture of a file; without it files are read as images.
 
     Returns:
         `path`.
@@ -60,7 +65,7 @@ def write_gallery(
     Raises:
         DataError: a column is missing, or one config holds a (case, seed) more than once.
     """
-    content = _content(records, path.parent, metrics, column, order)
+    content = _content(records, path.parent, metrics, column, order, thumbnail or _read)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("guidebench.report", "templates"),
         autoescape=True,
@@ -85,18 +90,22 @@ def write_gallery(
 
 
 def _content(
-    records: pd.DataFrame, folder: Path, metrics: Mapping[str, bool], column: str, order: Sequence[str]
+    records: pd.DataFrame,
+    folder: Path,
+    metrics: Mapping[str, bool],
+    column: str,
+    order: Sequence[str],
+    thumbnail: Thumbnail,
 ) -> dict[str, Any]:
     """The page's data: columns, measures, configs and rows of samples."""
     required = [
         column,
         "case_id",
         "seed",
-        "category",
-        "prompt",
+        "caption",
         "status",
         "failure",
-        "image",
+        "parts",
         "config",
         "config_hash",
     ]
@@ -107,6 +116,7 @@ def _content(
         )
     frame = records.assign(column=_column_labels(records, column))
     ranks = {label: i for i, label in enumerate(_column_order(frame, column, order))}
+    frame["category"] = frame["problem.category"].fillna("") if "problem.category" in frame else ""
     frame = frame.sort_values(["category", "case_id", "seed", "column"], kind="stable")
     measures = [*metrics, *(name for name in COSTS if name not in metrics)]
     configs: dict[str, Any] = {}
@@ -119,7 +129,7 @@ def _content(
                 "case": key[0],
                 "seed": key[1],
                 "category": str(record["category"]),
-                "prompt": str(record["prompt"]),
+                "prompt": str(record["caption"]),
                 "samples": [None] * len(ranks),
             },
         )
@@ -134,7 +144,7 @@ def _content(
             "failure": str(record["failure"] or ""),
             "values": [record.get(name) for name in measures],
             "config": str(record["config_hash"]),
-            **_image(record, folder),
+            **_image(record, folder, thumbnail),
         }
     return {
         "columns": list(ranks),
@@ -167,16 +177,22 @@ def _column_order(frame: pd.DataFrame, column: str, order: Sequence[str]) -> lis
     return [label for _, label in sorted(pairs)]
 
 
-def _image(record: Mapping[Hashable, Any], folder: Path) -> dict[str, Any]:
-    """Thumbnail, link and size of one sample's image; what is wrong with it where it cannot be shown."""
+def _read(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
+
+
+def _image(record: Mapping[Hashable, Any], folder: Path, thumbnail_of: Thumbnail) -> dict[str, Any]:
+    """Thumbnail, link and size of one sample's picture; what is wrong with it where it cannot be shown."""
     if record["status"] != "ok":
         return {}
-    source = Path(str(record["image"]))
+    source = Path(str(record["parts"]["sample"]))
     try:
-        with Image.open(source) as image:
-            width, height = image.size
-            thumbnail = image.convert("RGB")
-    except OSError as error:
+        thumbnail = thumbnail_of(source)
+        if thumbnail is None:
+            return {"problem": f"no picture of a {source.suffix} file"}
+        width, height = thumbnail.size
+    except (OSError, ValueError) as error:
         reason = "the file is missing" if isinstance(error, FileNotFoundError) else "the file cannot be read"
         return {"problem": f"no image: {reason}"}
     thumbnail.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))

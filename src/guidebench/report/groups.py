@@ -55,21 +55,19 @@ def grouped(frame: pd.DataFrame, spec: TableSpec) -> list[Group]:
 def paper_numbers(numbers: Numbers, group: Group, names: set[str]) -> Numbers:
     """The paper's numbers that belong beside a group.
 
-    A group or block that the paper reports takes its own number. A number of everything, and numbers for groups that the
-    records do not have, stand beside the group of all cases, under the paper's names; no other group borrows them.
+    A group or block that the paper reports takes its own number, without a name. A number of everything, and numbers
+    for groups that the records do not have, stand beside the group of all cases, under the paper's names; no other
+    group borrows them.
     """
     for name in (group.title, group.category, group.block):
         if name and name in numbers:
-            return {name: numbers[name]}
+            return {"": numbers[name]}
     if not group.block and (group.category == ALL or len(names) == 1):
         return {name: number for name, number in numbers.items() if name not in names}
     return {"": numbers[""]} if "" in numbers and group.category == ALL else {}
 
 
-def paper_text(numbers: Numbers, unit: str, sign: str = "", own: str = "") -> str:
-    """The numbers as the paper prints them, under its own group names where those are not the block's own."""
+def paper_text(numbers: Numbers, unit: str, sign: str = "") -> str:
+    """The numbers as the paper prints them, under its own group names."""
     suffix = f" {unit}" if unit else ""
-    return ", ".join(
-        f"{group} {number:{sign}g}{suffix}" if group not in ("", own) else f"{number:{sign}g}{suffix}"
-        for group, number in numbers.items()
-    )
+    return ", ".join(f"{group} {number:{sign}g}{suffix}".strip() for group, number in numbers.items())

@@ -55,9 +55,9 @@ def parse_numbers(section: Mapping[str, Any], where: str) -> PaperNumbers:
     """A section of experiments/<paper>/paper.yaml.
 
     Args:
-        section: `setting` in words; optional `source`; `rows`, by row and column a number or numbers by group; `changes`, a
-            list of {column, row or rows, against, relative_percent or difference: a number or numbers by group}; `units`
-            by column; `about`, anything else that the paper states.
+        section: `setting` in words; optional `source`; `rows`, by row and column a number or numbers by group;
+            `changes`, a list of {column, row or rows, against, relative_percent or difference: a number or numbers by
+            group}; `units` by column; `about`, anything else that the paper states.
         where: config path, for messages.
 
     Raises:

@@ -81,8 +81,9 @@ class TableSpec:
         primary: name of the primary column; its first comparison is the headline.
         comparisons: the paired comparisons, one Holm family together.
         blocks: values of the column `block` of the records, each a block of its own; empty for a table without.
-        group_by: column whose values become blocks, beside the block "all"; empty for that one only.
-        cluster_by: column that names the independent unit.
+        group_by: column, or field of the problem, whose values become blocks, beside the block "all"; empty for that
+            one only.
+        cluster_by: column, or field of the problem, that names the independent unit.
         expected: what the paper leads one to expect, in a sentence.
         paper: what the paper prints.
     """

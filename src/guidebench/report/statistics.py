@@ -135,9 +135,9 @@ def clustered_share(
     r"""Mean over prompts of shares in percent, with Wilson's interval, which never leaves 0 to 100.
 
     With $p$ the mean of the $G$ prompt means and $v$ its squared standard error over prompts, the prompts are worth
-    $\tilde n = p (1 - p) / v$ independent samples, at most as many as there are; without any spread at 0 or at 100 %, the
-    $G$ prompts themselves. Wilson's interval of $\tilde n$ samples takes the quantile of $t_{G-1}$ for the normal's, as
-    $v$ is estimated.
+    $\tilde n = p (1 - p) / v$ independent samples, at most as many as there are; without any spread at 0 or at 100 %,
+    the $G$ prompts themselves. Wilson's interval of $\tilde n$ samples takes the quantile of $t_{G-1}$ for the
+    normal's, as $v$ is estimated.
 
     Args:
         percents: `(n,)` numbers in [0, 100]; those that are not finite are left out.
@@ -174,8 +174,8 @@ def clustered_share(
 def skewed_mean(values: npt.ArrayLike, clusters: Sequence[object], confidence: float = 0.95) -> Estimate:
     r"""Mean over prompts of numbers that lie far above their mean, with a bootstrap-t interval of its logarithm.
 
-    Prompts are drawn with replacement; each draw's $(\log \bar m^* - \log \bar m) \bar m^* / s^*$ is studentised, and the
-    quantiles of these stand in place of Student's. Where a prompt's mean is not above 0, or prompts are fewer than
+    Prompts are drawn with replacement; the quantiles of the draws' $(\log \bar m^* - \log \bar m) \bar m^* / s^*$
+    stand in place of Student's. Where a prompt's mean is not above 0, or prompts are fewer than
     `MIN_BOOTSTRAP`, the interval is `clustered_mean`'s.
 
     Args:

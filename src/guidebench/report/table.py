@@ -26,8 +26,9 @@ def build_table(
     """Tabulates stored samples; the result does not depend on the order of the records.
 
     Args:
-        records: one row per stored sample: `row`, `case_id`, `seed`, `status` ("ok" or "failed"), `spec.cluster_by`,
-            `spec.group_by` where set, `block` where the table has blocks, and one column per metric (NaN where missing).
+        records: one row per stored sample: `row`, `case_id`, `seed`, `status` ("ok" or "failed"),
+            `spec.cluster_by`, `spec.group_by` where set, `block` where the table has blocks, and one column per metric
+            (NaN where missing).
         spec: the layout.
         labels: the setting, printed as given; `suite` (embedded, random, full) and `size` (smoke, small,
             paper) are required, since they decide whether the numbers may stand as the paper's setting.
@@ -120,6 +121,12 @@ def _prepare(records: pd.DataFrame, spec: TableSpec) -> pd.DataFrame:
     """Checks the columns, makes the keys strings and fixes the order of the records."""
     identity = ["row", *(["block"] if spec.blocks else []), "case_id", "seed"]
     keys = [*identity, "status", spec.cluster_by, *([spec.group_by] if spec.group_by else [])]
+    for key in (
+        spec.cluster_by,
+        spec.group_by,
+    ):  # of the problem, where the records have no column of that name
+        if key and key not in records.columns and f"problem.{key}" in records.columns:
+            records = records.assign(**{key: records[f"problem.{key}"]})
     if records.empty:
         records = records.reindex(columns=list(dict.fromkeys([*records.columns, *keys])))
     missing = [key for key in keys if key not in records.columns]
@@ -150,7 +157,7 @@ def _block(group: Group, names: set[str], spec: TableSpec, set_values: Mapping[s
         cells = []
         for column in spec.columns:
             numbers = paper_numbers(spec.paper.value(row.name, column.name), group, names)
-            paper = paper_text(numbers, spec.paper.units.get(column.name, ""), own=group.category)
+            paper = paper_text(numbers, spec.paper.units.get(column.name, ""))
             cells.append(_cell(mine, column, spec.cluster_by, paper, set_values.get(column.name)))
         rows.append(Row(row.label, tuple(cells)))
     return Block(group.title, _extent(group.frame, spec), tuple(rows))

@@ -17,6 +17,7 @@ ENTRY_POINTS = "guidebench.components"
 _OURS = tuple(
     f"guidebench.{layer}."
     for layer in (
+        "artefacts",
         "data",
         "diffusion",
         "gradients",

@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from guidebench.devices import device
 from guidebench.metrics.base import FloatArray, Metric, SetMetric
 from guidebench.pixels import to_tensor
 from guidebench.problems import Problem
-from guidebench.runner.experiment import Experiment, device
+from guidebench.runner.experiment import Experiment
 from guidebench.runner.identity import digest, features_identity, identity, reference_identity
 from guidebench.runner.job import Job
 from guidebench.runner.store import Record
@@ -133,7 +134,8 @@ def _values(
     experiment: Experiment, samples: Sequence[Sample], measure: bool
 ) -> dict[str, dict[Problem, float | FloatArray]]:
     """Every metric of the job by name and problem, evaluated in the job's fixed batches."""
-    batches = [[s for s in samples if s.problem in batch.problems] for batch in experiment.batches]
+    by_problem = {sample.problem: sample for sample in samples}
+    batches = [[by_problem[p] for p in batch.problems if p in by_problem] for batch in experiment.batches]
     values: dict[str, dict[Problem, float | FloatArray]] = {}
     for name, metric in experiment.job.metrics().items():
         values[name] = {}

@@ -2,25 +2,33 @@
 
 import functools
 import json
+import logging
 import platform
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import guidebench
+from guidebench.devices import device
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
 from guidebench.problems import Problem
+from guidebench.runner.artefacts import ArtefactRecord, learned, recipes
 from guidebench.runner.compat import check_compatibility
+from guidebench.runner.drafts import Draft
 from guidebench.runner.identity import digest
 from guidebench.runner.job import Job
 from guidebench.runner.memory import peak_bytes, reset_peak
 from guidebench.runner.store import Record, Store
 from guidebench.samples import LATENTS, Part
+
+_log = logging.getLogger(__name__)
 
 OnSamples = Callable[[Sequence[Record]], None]
 """Told of a batch's records when they are stored."""
@@ -52,27 +60,42 @@ class Experiment:
         self.store = Store(Path(config["paths"]["results"]) / "runs")
         self.method: Method = job.build("method")
         self.model, self.loss = _network(job, "model"), _network(job, "loss")
+        self.recipes = recipes(job, self.model)
         self.generation_config = job.generation_config(
             {"model": self.model.fingerprint(), "loss": self.loss.fingerprint()}
+            | {f"artefact.{name}": recipe.hash for name, recipe in self.recipes.items()}
         )
         self.config_hash = digest(self.generation_config)
         job.build("logger")
+        self._whole: dict[Problem, Record] = {}
+        self._fits: int = config["batch_size"]
         self.problems: list[Problem] = job.build("dataset").problems(job.seeds)
 
-    @property
-    def batches(self) -> Iterator[Batch]:
+    @functools.cached_property
+    def batches(self) -> tuple[Batch, ...]:
         """The job's problems in fixed batches of `batch_size`, each of one seed."""
         size = self.job.config["batch_size"]
-        for seed in self.job.seeds:
-            mine = [problem for problem in self.problems if problem.seed == seed]
-            for start in range(0, len(mine), size):
-                part = tuple(mine[start : start + size])
-                yield Batch(f"s{seed}-{digest([p.case_id for p in part])}", part)
+        by_seed: dict[int, list[Problem]] = {seed: [] for seed in self.job.seeds}
+        for problem in self.problems:
+            by_seed[problem.seed].append(problem)
+        parts = [
+            (seed, tuple(mine[start : start + size]))
+            for seed, mine in by_seed.items()
+            for start in range(0, len(mine), size)
+        ]
+        return tuple(Batch(f"s{seed}-{digest([p.case_id for p in part])}", part) for seed, part in parts)
 
     def stored(self) -> dict[Problem, Record]:
-        """What the store holds of this job, in the order of its problems."""
-        read = ((p, self.store.read(self.config_hash, p)) for p in self.problems)
-        return {problem: record for problem, record in read if record is not None}
+        """What the store holds of this job, in the order of its problems; each record is read and checked once."""
+        return {p: record for p in self.problems if (record := self._read(p)) is not None}
+
+    def _read(self, problem: Problem) -> Record | None:
+        if problem not in self._whole:
+            record = self.store.read(self.config_hash, problem)
+            if record is None or not self._suffices(record):
+                return record
+            self._whole[problem] = record
+        return self._whole[problem]
 
     def missing(self) -> list[Batch]:
         """Batches of which the store lacks a sample, or latents that are asked for; they are generated whole."""
@@ -107,7 +130,7 @@ class Experiment:
 
     def _completed(self, batch: Batch) -> list[Record]:
         """The batch's records, made now unless another process has stored them all since we looked."""
-        records = [self.store.read(self.config_hash, p) for p in batch.problems]
+        records = [self._read(p) for p in batch.problems]
         whole = [record for record in records if record is not None and self._suffices(record)]
         if len(whole) == len(batch.problems):
             return whole
@@ -119,18 +142,51 @@ class Experiment:
         """Generate a batch whole and store it; samples that are stored and suffice stay as they are."""
         setup = self.setup()
         device = setup.model.device
+        artefacts = self.learned(device)
+        if "artefact" in self.method.uses:
+            setup.artefact = {name: weights for name, (weights, _) in artefacts.items()}
+        drafts = self.store.root / "drafts" / self.config_hash / batch.name
         reset_peak(device)
         start = time.perf_counter()
-        generation = self.method.generate(batch.problems, setup)
+        generations = list(self._generations(batch.problems, setup, drafts))
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        seconds = (time.perf_counter() - start) / len(batch.problems)
+        before = sum(draft.spent for _, _, draft in generations)
+        seconds = (before + time.perf_counter() - start) / len(batch.problems)
         records = []
-        for row, problem in enumerate(batch.problems):
-            record = self._record(generation, row, problem, seconds, peak_bytes(device) / 2**20, device)
-            self._write(generation, row, problem, record)
-            records.append(record)
+        for problems, generation, _ in generations:
+            for row, problem in enumerate(problems):
+                record = self._record(generation, row, problem, seconds, peak_bytes(device) / 2**20, device)
+                record.artefacts = {name: learnt.sha256 for name, (_, learnt) in artefacts.items()}
+                self._write(generation, row, problem, record)
+                records.append(record)
+        shutil.rmtree(drafts, ignore_errors=True)
         return records
+
+    def _generations(
+        self, problems: tuple[Problem, ...], setup: Setup, drafts: Path
+    ) -> Iterator[tuple[tuple[Problem, ...], Generation, Draft]]:
+        """Generate problems at once, or in halves where memory does not suffice, which is remembered."""
+        if len(problems) <= self._fits:
+            path = drafts / f"{len(problems)}_{problems[0].case_id}.safetensors"
+            every = self.job.config["checkpoint_seconds"]
+            draft = Draft(path, self.config_hash, every, self.store.root / "quarantine")
+            try:
+                yield problems, self.method.generate(problems, replace(setup, progress=draft)), draft
+                return
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error) or len(problems) == 1:
+                    raise
+                self._fits = len(problems) // 2
+                _log.warning(
+                    "%d samples at once need more memory than there is; going on with %d",
+                    len(problems),
+                    self._fits,
+                )
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+        for start in range(0, len(problems), self._fits):
+            yield from self._generations(problems[start : start + self._fits], setup, drafts)
 
     def _record(
         self,
@@ -172,34 +228,33 @@ class Experiment:
         """The method's collaborators; with `load`, the model is read and on its device."""
         if load:
             where = device(self.job.config["device"])
-            _make_deterministic(where)
             self.model.load(where)
             self.model.check_prompts([getattr(problem, "prompt", "") for problem in self.problems])
             if "loss" in self.method.uses:
                 self.loss.load(where)
         used: dict[str, Any] = {
-            use: self.loss if use == "loss" else self.job.build(use) for use in self.method.uses
+            use: self.loss if use == "loss" else self.job.build(use)
+            for use in self.method.uses
+            if use != "artefact"
         }
         return Setup(self.model, cfg_scale=self.job.config["cfg_scale"], **used)
+
+    def learned(self, device: torch.device) -> dict[str, tuple[dict[str, Tensor], ArtefactRecord]]:
+        """Weights and record of each of the method's artefacts; those that the store lacks are learned, once."""
+        every = self.job.config["checkpoint_seconds"]
+        return {
+            name: learned(self.store, recipe, self.model, environment(device), every)
+            for name, recipe in self.recipes.items()
+        }
 
     def cost(self) -> Cost:
         """Network rows per sample that the method declares."""
         return self.method.cost(self.setup(load=False))
 
 
-def device(name: str) -> torch.device:
-    """The device that `device=` names; "auto" takes a GPU where there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(name)
-
-
-def _make_deterministic(device: torch.device) -> None:
-    """Ask CUDA for the same bits every time; operations that have no such kernel warn and stay as they are."""
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out: CUDA has a class of its own, the CPU's allocator a sentence."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _network(job: Job, name: str) -> Any:

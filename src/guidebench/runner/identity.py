@@ -60,14 +60,14 @@ def generation_identity(config: Mapping[str, Any], fingerprints: Mapping[str, st
 
     Args:
         config: a job's checked configuration.
-        fingerprints: identity of the weights, by component.
+        fingerprints: identity of the weights, by component; of what is learned ("artefact.NAME"), of its recipe.
     """
     method: Any = component_class(config["method"]["_target_"], "method")
-    parts = ["model", "method", *method.uses]
+    used = ("model", "method", *method.uses)
     return {
-        **{key: identity(config[key]) for key in parts},
+        **{key: identity(config[key]) for key in used if key in config},  # artefacts stand within the method
         "cfg_scale": config["cfg_scale"],
-        "weights": {key: value for key, value in fingerprints.items() if key in parts},
+        "weights": {key: value for key, value in fingerprints.items() if key.partition(".")[0] in used},
     }
 
 

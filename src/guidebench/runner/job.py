@@ -151,15 +151,15 @@ def _seeds(value: Any) -> bool:
 _RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "seed": ("a whole number from 0, or a list of different ones", _seeds),
     "n_steps": ("a whole number from 1", _count),
-    "n_opt": ("a whole number from 0", lambda value: value == 0 or _count(value)),
+    "method.n_opt": ("a whole number from 0", lambda value: value == 0 or _count(value)),
     "batch_size": ("a whole number from 1", _count),
     "dataset.limit": ("a whole number from 1, or null for all", _count),
     "cfg_scale": (
         "a number from 0: 0 is unconditional, 1 plain conditional sampling",
         lambda value: math.isfinite(value) and value >= 0,
     ),
-    "gradient_clip": ("a number above 0", lambda value: value > 0),
     "memory_budget_gb": ("a number from 0, or null", lambda value: value >= 0),
+    "checkpoint_seconds": ("a number from 0", lambda value: value >= 0),
     "paths.results": ("a folder", lambda value: bool(value.strip())),
     "paths.tables": ("a folder", lambda value: bool(value.strip())),
 }

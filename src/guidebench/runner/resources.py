@@ -12,8 +12,8 @@ from guidebench.runner.tables import RowJob
 def measure(jobs: Sequence[RowJob], tell: Callable[[str], None]) -> pd.DataFrame:
     """Generate the first batch of every job and seed, nothing being stored, and measure it.
 
-    The rows follow each other seed by seed, so that comparing them within a seed leaves out what else changes with time;
-    each seed begins with another row. The first job is made once before, unmeasured.
+    The rows follow each other seed by seed, so that comparing them within a seed leaves out what else changes with
+    time; each seed begins with another row. The first job is made once before, unmeasured.
 
     Args:
         jobs: of the table; each of its seeds is a repetition.
@@ -25,7 +25,7 @@ def measure(jobs: Sequence[RowJob], tell: Callable[[str], None]) -> pd.DataFrame
         counting allocations takes time on a CPU.
     """
     experiments = [Experiment(entry.job) for entry in jobs]
-    _generate(experiments[0], next(experiments[0].batches))
+    _generate(experiments[0], experiments[0].batches[0])
     records = []
     for i, batch in _interleaved(experiments):
         tell(f"{jobs[i].name}, seed {batch.problems[0].seed}")

@@ -6,16 +6,18 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pandas as pd
 
+from guidebench.devices import device
 from guidebench.errors import ConfigError
 from guidebench.metrics.base import SetMetric
 from guidebench.report.groups import SetValues
 from guidebench.report.spec import TableSpec
+from guidebench.runner import gradients, resources
 from guidebench.runner.evaluate import check_references, evaluate, set_values
-from guidebench.runner.experiment import Batch, Experiment, device, environment
-from guidebench.runner.resources import measure
+from guidebench.runner.experiment import Batch, Experiment, environment
 from guidebench.runner.tables import ComposedTable, RowJob
 from guidebench.runner.watch import Watch
 from guidebench.studies.base import Findings
@@ -33,7 +35,7 @@ class Found:
         labels: more of the setting.
         reservations: what must be said of single columns.
         set_values: the metrics of whole sets.
-        findings: of a study.
+        findings: of a study, or why rows are missing.
         failed: names of jobs that failed; the log tells why.
         has_costs: whether the records say what each sample cost.
     """
@@ -61,12 +63,11 @@ def find(composed: ComposedTable, run: bool, watch: Watch) -> Found:
     """
     if composed.source != "samples" and not run:
         raise ConfigError(
-            f"{composed.name}: {'is a study' if composed.study else 'shows measured resources'}: nothing of it is "
-            "stored, so --no-run has nothing to tabulate"
+            f"{composed.name}: {'is a study' if composed.study else f'shows measured {composed.source}'}: nothing of "
+            "it is stored, so --no-run has nothing to tabulate"
         )
-    return {"samples": _samples, "resources": _resources, "study": _study}[composed.source](
-        composed, run, watch
-    )
+    sources = {"samples": _samples, "resources": _resources, "gradients": _gradients, "study": _study}
+    return sources[composed.source](composed, run, watch)
 
 
 def _study(composed: ComposedTable, run: bool, watch: Watch) -> Found:
@@ -76,10 +77,17 @@ def _study(composed: ComposedTable, run: bool, watch: Watch) -> Found:
 
 
 def _resources(composed: ComposedTable, run: bool, watch: Watch) -> Found:
-    records = measure(composed.jobs, watch.tell)
+    return Found({"": resources.measure(composed.jobs, watch.tell)}, composed.specs, _machine(composed))
+
+
+def _gradients(composed: ComposedTable, run: bool, watch: Watch) -> Found:
+    records, refused = gradients.measure(composed.jobs, watch.tell)
+    return Found({"": records}, composed.specs, _machine(composed), findings=Findings({}, refused))
+
+
+def _machine(composed: ComposedTable) -> dict[str, str]:
     where = environment(device(composed.config["device"]))
-    labels = {"batch": str(composed.config["batch_size"]), "device": where["device"]}
-    return Found({"": records}, composed.specs, labels)
+    return {"batch": str(composed.config["batch_size"]), "device": where["device"]}
 
 
 def _samples(composed: ComposedTable, run: bool, watch: Watch) -> Found:
@@ -194,15 +202,12 @@ def _evaluated(
     composed: ComposedTable, entry: RowJob, experiment: Experiment, made: bool, failed: dict[str, set[str]]
 ) -> pd.DataFrame:
     """The records of a job, reported to its logger where samples were made; without new values where that fails."""
-    names = {"row": entry.row, "block": entry.block}
+    names: dict[str, Any] = {"row": entry.row, "block": entry.block}
     with _told(composed, entry, experiment, failed, "evaluation"):
         frame = evaluate(experiment, **names)
         if made:
-            run_id = f"{experiment.config_hash}-s{'-'.join(map(str, experiment.job.seeds))}"[:120]
-            logger = entry.job.build("logger")
-            logger.log_job(
-                run_id, entry.name, entry.job.config, frame, composed.name, composed.root / "wandb"
-            )
+            logger, where = entry.job.build("logger"), composed.root / "wandb"
+            logger.log_job(entry.job.run_id, entry.name, entry.job.config, frame, composed.name, where)
         return frame
     return evaluate(experiment, measure=False, **names)
 
@@ -245,7 +250,8 @@ def _reservations(
             notes.setdefault(name, {})["shares its network with the guiding loss"] = None
         for name, metric in experiment.job.metrics().items():
             if isinstance(metric, SetMetric) and not records.empty and records[name].notna().any():
-                cells = records.groupby(["row", "block", *filter(None, [spec.group_by])])
+                category = [f"problem.{spec.group_by}"] if spec.group_by else []
+                cells = records.groupby(["row", "block", *category])
                 smallest = int(cells[name].count().loc[lambda n: n > 0].min())
                 caveat = metric.caveat(smallest, len(records[name].dropna().iloc[0]))
                 if caveat:

@@ -7,6 +7,8 @@ Layout below `<results>/runs`:
                                                            such as sample.png and latents.safetensors
     metrics/<metric hash>/<batch hash>.json                values of one metric on one batch of samples
     metrics/<features hash>/<batch hash>.safetensors       features of one batch of samples, or of a reference set
+    artefacts/<recipe hash>/                               what was learned (`runner.artefacts`)
+    drafts/<config hash>/<batch>/                          what unfinished loops hold (`runner.drafts`)
     locks/<config hash>/<batch>.lock                       held by the process that works on a batch
     quarantine/                                            what failed its checksum
 
@@ -16,12 +18,12 @@ Locks are the operating system's: they end with their process, however it ends.
 
 import dataclasses
 import functools
-import hashlib
 import json
 import logging
 import os
 import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -38,12 +40,10 @@ from safetensors.numpy import save
 from guidebench.errors import StoreError
 from guidebench.problems import Problem
 from guidebench.runner.identity import digest
+from guidebench.runner.sealing import DamageError, canonical, sealed, sha256, sync, unsealed, write_atomically
 from guidebench.samples import KINDS, Part, SampleKind
 
 FloatArray = NDArray[np.float64]
-FORMAT = 2
-"""Number of the format of sealed files; another is refused in words."""
-
 _log = logging.getLogger(__name__)
 _CASE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,80}")
 
@@ -63,6 +63,7 @@ class Record:
         peak_memory_mb: peak of the device (CUDA) or of the process (CPU) while the batch ran.
         history: curves by name.
         environment: versions and device that made it.
+        artefacts: sha256 of each artefact's weights that it was made with, by the artefact's name.
         parts: the kind of each part by name.
         files: sha256 of each file of the sample.
     """
@@ -77,6 +78,7 @@ class Record:
     peak_memory_mb: float
     history: dict[str, list[float]]
     environment: dict[str, str]
+    artefacts: dict[str, str] = field(default_factory=dict)
     parts: dict[str, SampleKind] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
 
@@ -120,17 +122,17 @@ class Store:
         if not os.path.lexists(folder):
             return None
         try:
-            record = Record(**_unsealed(folder / "record.json"))
+            record = Record(**unsealed(folder / "record.json"))
             if (record.config_hash, record.problem) != (config_hash, _plain(problem.record())):
-                raise _DamageError("it belongs to another problem or configuration")
+                raise DamageError("it belongs to another problem or configuration")
             for name, checksum in record.files.items():
-                if _sha256((folder / name).read_bytes()) != checksum:
-                    raise _DamageError(f"{name} fails its checksum")
+                if sha256((folder / name).read_bytes()) != checksum:
+                    raise DamageError(f"{name} fails its checksum")
         except PermissionError as error:
             raise StoreError(
                 f"{error.filename}: may not be read; ask its owner, or set paths.results"
             ) from error
-        except (_DamageError, OSError, TypeError, KeyError) as error:
+        except (DamageError, OSError, TypeError, KeyError) as error:
             _tell_once(f"{folder}: the sample is damaged ({error}) and will be made again")
             return None
         return record
@@ -140,8 +142,13 @@ class Store:
         folder = self.sample_dir(config_hash, problem)
         if folder.exists() and self.read(config_hash, problem) is None:
             target = self.root / "quarantine" / f"{config_hash}_{folder.name}_{uuid.uuid4().hex[:8]}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.rename(folder, target)
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                os.rename(folder, target)
+            except OSError as error:
+                raise StoreError(
+                    f"{folder}: damaged, and cannot be moved to {target.parent} ({error})"
+                ) from error
 
     def write(
         self,
@@ -167,16 +174,16 @@ class Store:
             record.parts = {name: part.kind for name, part in parts.items()}
             for name, part in parts.items():
                 KINDS[part.kind].save(part.values, draft / record.file(name))
-            record.files = {p.name: _sha256(p.read_bytes()) for p in sorted(draft.iterdir())}
-            (draft / "record.json").write_text(_sealed(dataclasses.asdict(record)))
+            record.files = {p.name: sha256(p.read_bytes()) for p in sorted(draft.iterdir())}
+            (draft / "record.json").write_text(sealed(dataclasses.asdict(record)))
             for path in draft.iterdir():
-                _sync(path)
+                sync(path)
             if not (folder.parent / "config.json").exists():
                 write_atomically(
                     folder.parent / "config.json", json.dumps(config, indent=1, sort_keys=True) + "\n"
                 )
             self._put(draft, folder, self.read(config_hash, problem), record)
-            _sync(folder.parent)
+            sync(folder.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -201,13 +208,13 @@ class Store:
         """Values of a metric on a batch of samples, or None where they are missing or damaged."""
         path = self.root / "metrics" / metric_hash / f"{batch_hash}.json"
         try:
-            measured = _unsealed(path)
+            measured = unsealed(path)
             if measured["of"] != [metric_hash, batch_hash]:
-                raise _DamageError("it belongs to another metric or batch")
+                raise DamageError("it belongs to another metric or batch")
             values: list[float] = measured["values"]
         except FileNotFoundError:
             return None
-        except (_DamageError, KeyError, TypeError, OSError) as error:
+        except (DamageError, KeyError, TypeError, OSError) as error:
             _tell_once(f"{path}: damaged ({error}); it is measured again")
             return None
         return values
@@ -215,7 +222,7 @@ class Store:
     def write_metric(self, metric_hash: str, batch_hash: str, values: list[float]) -> None:
         """Store values of a metric, in the batch's order."""
         measured = {"of": [metric_hash, batch_hash], "values": values}
-        write_atomically(self.root / "metrics" / metric_hash / f"{batch_hash}.json", _sealed(measured))
+        write_atomically(self.root / "metrics" / metric_hash / f"{batch_hash}.json", sealed(measured))
 
     def read_features(self, features_hash: str, batch_hash: str) -> FloatArray | None:
         """Features of a batch, (b, d), or None where they are missing or damaged."""
@@ -237,10 +244,11 @@ class Store:
     def write_features(self, features_hash: str, batch_hash: str, features: np.ndarray) -> None:
         """Store features (b, d), float32, in the batch's order."""
         content = np.ascontiguousarray(features, np.float32)
-        sealed = save(
-            {"features": content}, {"sha256": _features_checksum(features_hash, batch_hash, content)}
+        checksum = _features_checksum(features_hash, batch_hash, content)
+        write_atomically(
+            self.root / "metrics" / features_hash / f"{batch_hash}.safetensors",
+            save({"features": content}, {"sha256": checksum}),
         )
-        write_atomically(self.root / "metrics" / features_hash / f"{batch_hash}.safetensors", sealed)
 
     # -- sharing the work ------------------------------------------------------------------------------------------
 
@@ -257,67 +265,64 @@ class Store:
             Whether the batch is ours.
         """
         path = self.root / "locks" / config_hash / f"{batch}.lock"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, timeout=-1 if wait else 0, fallback_to_soft=False)
+        lock = FileLock(path, fallback_to_soft=False)
+        waited = 0
+        while not _taken(lock, path, _PATIENCE if wait else 0):
+            if not wait:
+                yield False
+                return
+            waited += _PATIENCE
+            _log.warning(
+                "%s: held for %d s by %s; waiting until it is let go (a holder that is stopped or hangs must be ended)",
+                path,
+                waited,
+                _holder(path),
+            )
         try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        except (OSError, NotImplementedError) as error:
-            raise StoreError(
-                f"{path}: this filesystem has no file locks ({error}); set paths.results to one that has"
-            ) from error
-        try:
+            path.with_suffix(".holder").write_text(f"process {os.getpid()} on {socket.gethostname()}")
             yield True
         finally:
+            path.with_suffix(".holder").unlink(missing_ok=True)
             lock.release()
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    draft.write_bytes(content.encode() if isinstance(content, str) else content)
-    _sync(draft)
-    os.replace(draft, path)
+_PATIENCE = 60
+"""Seconds between two words about a batch that another process holds."""
 
 
-class _DamageError(Exception):
-    """What is wrong with a file of the store."""
-
-
-def _sealed(content: dict[str, Any]) -> str:
-    """JSON of a content with the format's number and a checksum."""
-    sealed = {"format": FORMAT, "content": content, "sha256": _sha256(_canonical(content))}
-    return json.dumps(sealed, indent=1, sort_keys=True) + "\n"
-
-
-def _unsealed(path: Path) -> dict[str, Any]:
-    """What `_sealed` wrote.
+def _taken(lock: FileLock, path: Path, timeout: float) -> bool:
+    """Whether the lock was acquired within `timeout` seconds.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        StoreError: it is in another format.
+        StoreError: there can be no lock.
     """
     try:
-        sealed = json.loads(path.read_bytes())
-        content, checksum, written = sealed["content"], sealed["sha256"], sealed["format"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise _DamageError(f"{path.name} is no sealed record") from error
-    if written != FORMAT:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=timeout)
+    except Timeout:
+        return False
+    except (PermissionError, IsADirectoryError, FileExistsError, NotADirectoryError) as error:
         raise StoreError(
-            f"{path}: written in format {written!r}, and this version reads {FORMAT}; set paths.results to another "
-            "folder, or use the version that wrote it"
-        )
-    if not isinstance(content, dict) or checksum != _sha256(_canonical(content)):
-        raise _DamageError(f"{path.name} fails its checksum")
-    return content
+            f"{path}: cannot be made or opened ({error.strerror}); mend that, or set paths.results to a folder of your "
+            "own"
+        ) from error
+    except (OSError, NotImplementedError) as error:
+        raise StoreError(
+            f"{path}: this filesystem has no file locks ({error}); set paths.results to one that has"
+        ) from error
+    return True
+
+
+def _holder(path: Path) -> str:
+    try:
+        return path.with_suffix(".holder").read_text()
+    except OSError:
+        return "another process"
 
 
 def _plain(content: Any) -> Any:
     """Content as JSON gives it back: tuples as lists."""
-    return json.loads(_canonical(content))
+    return json.loads(canonical(content))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -326,20 +331,4 @@ def _tell_once(message: str) -> None:
 
 
 def _features_checksum(features_hash: str, batch_hash: str, features: np.ndarray) -> str:
-    return _sha256(f"{features_hash} {batch_hash} {features.shape} ".encode() + features.tobytes())
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _canonical(content: Any) -> bytes:
-    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
+    return sha256(f"{features_hash} {batch_hash} {features.shape} ".encode() + features.tobytes())

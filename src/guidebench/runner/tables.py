@@ -6,28 +6,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from omegaconf import OmegaConf
 
 from guidebench.errors import ConfigError
 from guidebench.report.paper import NO_PAPER, PaperNumbers, parse_numbers
-from guidebench.report.spec import TableSpec, parse_spec
+from guidebench.report.spec import RowSpec, TableSpec, parse_spec
 from guidebench.runner.components import check
 from guidebench.runner.compose import compose_config, expand, merge, parse, shipped
 from guidebench.runner.job import Job
 from guidebench.runner.suggest import suggestion
-from guidebench.studies.base import Study
 
-SOURCES = ("samples", "resources")
-"""What a table with jobs shows: what they make, or what they take. A study is a source too, by its `_target_`."""
+if TYPE_CHECKING:
+    from guidebench.studies.base import Study
+
+SOURCES = ("samples", "resources", "gradients")
+"""What a table with jobs shows: what they make, what they take, or how true and dear their gradients are. A study is a
+source too, by its `_target_`."""
 
 _LAYOUT = {"title", "paper", "columns", "primary", "comparisons", "group_by", "cluster_by", "expected"}
 _OF_JOBS = {"source", "task", "overrides", "rows", "blocks", "sizes", "costs"}
 _OF_STUDIES = {"source", "sizes", "tables"}
 _ROW_KEYS = {"label", "overrides", "tuned"}
-_OF_THE_MACHINE = ("paths.", "device=", "batch_size=", "memory_budget_gb=", "logger", "save_latents=")
+_OF_THE_MACHINE = (
+    "paths.",
+    "device=",
+    "batch_size=",
+    "memory_budget_gb=",
+    "logger",
+    "save_latents=",
+    "checkpoint",
+)
 """Overrides that say where and how to run, not what: neither a table nor the name of its files mentions them."""
 
 
@@ -176,7 +187,7 @@ class ComposedTable:
     size: str
     asked: tuple[str, ...]
     jobs: tuple[RowJob, ...]
-    study: Study | None
+    study: "Study | None"
     tables: Path
     results: Path
 
@@ -187,7 +198,7 @@ class ComposedTable:
 
     @property
     def source(self) -> str:
-        """Of the table's records: "samples", "resources" or "study"."""
+        """Of the table's records: one of `SOURCES`, or "study"."""
         return "study" if self.study else str(self.file.content.get("source", SOURCES[0]))
 
     @property
@@ -212,8 +223,8 @@ class ComposedTable:
 
     @property
     def stem(self) -> str:
-        """Beginning of the names of all files: suite and size where they are not the defaults, and a short hash of what the
-        user changed, so that no run replaces the table of another.
+        """Beginning of the names of all files: suite and size where they are not the defaults, and a short hash of
+        what the user changed, so that no run replaces the table of another.
         """
         parts = [self.name.replace("/", "_")]
         parts += [self.config["suite"]] if self.jobs and self.config["suite"] != "embedded" else []
@@ -250,13 +261,13 @@ class ComposedTable:
         }
         return {key: values[0] if len(set(values)) == 1 else "varies" for key, values in described.items()}
 
-    def _tuned(self, row: Any) -> str:
-        tuned = self.file.content["rows"][row.name].get("tuned")
-        if not tuned:
+    def _tuned(self, row: RowSpec) -> str:
+        keys = _tuned_keys(self.file.content["rows"][row.name])
+        if not keys:
             return ""
-        chosen = tuned.get(self.config["suite"])
-        values = "nothing in this suite" if chosen is None else ", ".join(chosen)
-        return f"{row.label} {values}"
+        entry = next(entry for entry in self.jobs if entry.row == row.name)
+        values = [override for override in entry.overrides if override.partition("=")[0] in keys]
+        return f"{row.label} {', '.join(values) or 'nothing in this suite'}"
 
 
 def _class(node: Mapping[str, Any]) -> str:
@@ -273,8 +284,8 @@ def compose_table(name: str, overrides: Sequence[str] = (), root: Path | None = 
 
     Args:
         name: `paper/name`.
-        overrides: the user's, which win over the table's own and over what was tuned. `rows=a,b` chooses rows, `blocks=`
-            blocks; of a study `size=…`, `source.<key>=…` and `paths.…=…`.
+        overrides: the user's, which win over the table's own. What was tuned for some rows is changed in those alone.
+            `rows=a,b` chooses rows, `blocks=` blocks; of a study `size=…`, `source.<key>=…` and `paths.…=…`.
         root: the folder `experiments`; the shipped one without it.
 
     Raises:
@@ -323,13 +334,16 @@ def _jobs(file: TableFile, size: str, overrides: Sequence[str]) -> ComposedTable
     ours = {override.get_key_element().lstrip("+~") for override in parse(overrides)}
     _refuse_what_tells_apart(file, rows, blocks, ours)
     suite = next((str(o.value()) for o in parse(overrides) if o.key_or_group == "suite"), "embedded")
+    tuned_keys = {key for entry in rows.values() for key in _tuned_keys(entry)}
     jobs = []
     for block in blocks:
         for row, entry in rows.items():
-            own = [f"task={content['task']}", *content.get("overrides", ())]
-            layers = [own, [f"size={size}"], content["sizes"][size], blocks[block], entry["overrides"]]
+            shared = [f"task={content['task']}", *content.get("overrides", ())]
+            layers = [shared, [f"size={size}"], content["sizes"][size], blocks[block], entry["overrides"]]
             tuned = entry.get("tuned", {}).get(suite, [])
-            composed = _seeds_together(merge(*layers, tuned, overrides))
+            elsewhere = tuned_keys - _tuned_keys(entry)  # what the user tunes does not concern the other rows
+            asked = [o for o in overrides if o.partition("=")[0] not in elsewhere]
+            composed = _seeds_together(merge(*layers, tuned, asked))
             job = Job.from_config(compose_config(composed))
             jobs.append(RowJob(row, block, job, tuple(composed)))
     spec = file.specs[""]
@@ -340,8 +354,12 @@ def _jobs(file: TableFile, size: str, overrides: Sequence[str]) -> ComposedTable
         blocks=tuple(block for block in blocks if block),
     )
     paths = {key: Path(jobs[0].job.config["paths"][key]) for key in ("tables", "results")}
-    asked = (*overrides, *picked_rows, *picked_blocks)
-    return ComposedTable(file, {"": spec}, size, asked, tuple(jobs), None, **paths)
+    own = (*overrides, *picked_rows, *picked_blocks)
+    return ComposedTable(file, {"": spec}, size, own, tuple(jobs), None, **paths)
+
+
+def _tuned_keys(row: Mapping[str, Any]) -> set[str]:
+    return {override.partition("=")[0] for chosen in row.get("tuned", {}).values() for override in chosen}
 
 
 def _picked(

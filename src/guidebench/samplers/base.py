@@ -57,12 +57,14 @@ class Chain(ABC):
         times: the grid, descending; sampling starts at times[0] and ends at times[-1].
         n_stages: number of network evaluations per sample.
         noise_power: the factor k = 1 + eta^2 of the eps term in the reverse process: 1 for an ODE, 2 for the SDE.
+        n_members: coupled copies of the sample that the state consists of; 1 where it is anything else.
     """
 
     schedule: NoiseSchedule
     times: tuple[float, ...]
     n_stages: int
     noise_power: float = 1.0
+    n_members: int = 1
 
     def init(self, x_T: Tensor) -> State:
         """The state at times[0] from x_T (b, ...)."""

@@ -48,6 +48,8 @@ class EDICTChain(ReversibleChain):
         p: mixing weight.
     """
 
+    n_members = 2
+
     def __init__(
         self, schedule: NoiseSchedule, times: tuple[float, ...], half_steps: Sequence[HalfStep], p: float
     ) -> None:

@@ -1,5 +1,6 @@
 """The console script: help, exit statuses, and a start that imports nothing heavy."""
 
+import json
 import subprocess
 import sys
 
@@ -70,12 +71,31 @@ def test_list_shows_what_there_is(
         "checkpointed",
         "sd14",
         "doodl/fig5",
-        "DOODL, Fig. 5",
+        "DOODL, Figure 5",
     ):
         assert expected in shown
     assert main(["list", "methods"]) == 0
     methods = capsys.readouterr().out
     assert "doodl" in methods and "dpm_solver" not in methods
+
+
+def test_list_fits_the_terminal_and_shows_one_as_a_whole(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    assert main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 60
+    assert sum(line.split()[:1] == ["lgd_mc"] for line in lines) == 1, "one line per component"
+    assert main(["list", "method", "lgd_mc"]) == 0
+    whole = capsys.readouterr().out
+    assert "_target_: guidebench.methods.posterior.lgd_mc.LGDMC" in whole and "LGD, Eq. 9" in whole
+    assert main(["list", "loss", "--json"]) == 0
+    losses = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)["loss"]}
+    assert losses["clip_text"]["reads"] == "prompt"
+    with pytest.raises(SystemExit):
+        main(["list", "method", "lgd_cm"])
+    assert "did you mean 'lgd_mc'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--cfg", "job"]])

@@ -202,12 +202,12 @@ def test_species_changes_the_bird_and_not_the_place() -> None:
 
 
 @pytest.mark.parametrize(
-    ("species", "color"), [("cardinal", "red"), ("cockatoo", "white"), ("flamingo", "pink")]
+    ("name", "color"), [("cardinal", "red"), ("cockatoo", "white"), ("flamingo", "pink")]
 )
-def test_a_bird_of_one_color_has_that_color(species: str, color: str) -> None:
+def test_a_bird_of_one_color_has_that_color(name: str, color: str) -> None:
     wanted = np.array(species.COLORS[color], float)
     for seed in range(4):
-        bird = dataclasses.replace(_portrait(f"species {species}", seed), wings="folded", place="branch")
+        bird = dataclasses.replace(_portrait(f"species {name}", seed), wings="folded", place="branch")
         image = BIRDS.render(bird).astype(float)
         near = np.linalg.norm(image - wanted, axis=-1) < 60
         assert near.mean() > 0.06

@@ -5,8 +5,8 @@ import csv
 import pytest
 import torch
 
-from guidebench.cli.gradients import COLUMNS, ROWS, main
-from guidebench.diffusion.analytic import TanhNetwork
+from guidebench.cli.gradients import NAME, main
+from guidebench.diffusion.analytic import GaussianMixture, TanhNetwork
 from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.schedules import ScaledLinear
 from guidebench.errors import ConfigError
@@ -17,6 +17,9 @@ from guidebench.gradients.direct import Direct
 from guidebench.gradients.reversible import Reversible
 from guidebench.gradients.truncated import Truncated
 from guidebench.measuring import peak_memory
+from guidebench.models.base import Guided
+from guidebench.models.closed_form import ClosedForm
+from guidebench.runner.tables import TableFile
 from guidebench.samplers.base import Sampler
 from guidebench.samplers.ddim import DDIM
 from guidebench.samplers.edict import EDICT
@@ -79,32 +82,46 @@ def test_the_unit_of_cost_is_timed():
 
 
 def test_the_command_prints_and_writes_a_row_per_strategy(tmp_path, capsys):
-    out = tmp_path / "gradients"
-    overrides = ["model=mixture", "sampler=edict", "n_steps=4", "--repeats", "0", "--out", str(out)]
-    assert main(overrides) == 0
-    assert "reversible" in capsys.readouterr().out
-    with out.with_name("gradients.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert len(rows) == len(ROWS) and set(COLUMNS) < set(rows[0])
-    by_name = {row["strategy"]: row for row in rows}
-    # 3 of 4 steps move: 6 stages, guidance doubles
-    assert (by_name["reversible"]["fwd"], by_name["reversible"]["bwd"]) == ("24", "12")
-    assert float(by_name["checkpointed 0"]["rel. error"]) < 1e-4
-    assert by_name["adjoint_deis"]["fwd"] == "refused"
-    assert "| strategy | exact |" in out.with_name("gradients.md").read_text()
-
-
-def test_a_chosen_gradient_is_the_only_row(capsys):
-    assert (
-        main(["model=gaussian", "n_steps=3", "gradient=truncated", "gradient.last_k=2", "--repeats", "0"])
-        == 0
-    )
+    asked = ["model=mixture", "cfg_scale=3", "sampler=edict", "n_steps=4", f"paths.tables={tmp_path}"]
+    assert main([*asked, "device=cpu"]) == 0
     printed = capsys.readouterr().out
-    assert "truncated" in printed and "one_step" not in printed
+    assert "reversible" in printed and "AdjointDEIS, order 1: " in " ".join(printed.split())  # refused, and why
+    (path,) = tmp_path.glob("*.csv")
+    with path.open(newline="") as file:
+        rows = {(row["row"], row["quantity"]): row["value"] for row in csv.DictReader(file)}
+    assert {row for row, _ in rows} == {row.label for row in TableFile.read(NAME).specs[""].rows}
+    # 3 of 4 steps move: 6 stages, guidance doubles
+    assert (rows["reversible, exact", "forwards"], rows["reversible, exact", "backwards"]) == ("24", "12")
+    assert float(rows["checkpointed, exact, no graph kept", "correct digits"]) > 4
+    assert float(rows["truncated, last step", "correct digits"]) < 1
+    assert rows["AdjointDEIS, order 1", "forwards"] == ""
+
+
+def test_a_chosen_row_is_the_only_one(tmp_path, capsys):
+    asked = ["model=gaussian", "cfg_scale=1", "sampler=ddim", "n_steps=3", "rows=truncated"]
+    assert main([*asked, f"paths.tables={tmp_path}", "device=cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "truncated" in printed and "one-step" not in printed
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(ConfigError, match="did you mean"):
-        main(["model=gaussian", "gradient=checkpoined"])
-    with pytest.raises(ConfigError, match="does not exist"):
-        main(["model=gaussian", "n_steps=2", "gradient=one_step", "--out", str(tmp_path / "no" / "where")])
+    with pytest.raises(ConfigError, match="did you mean 'gaussian'"):
+        main(["model=gausian"])
+    with pytest.raises(ConfigError, match="would bear wrong names"):
+        main(["gradient=one_step"])
+
+
+@pytest.mark.parametrize("distribution", ["gaussian", "mixture", "network"])
+def test_a_closed_form_is_a_model_under_guidance(distribution):
+    """Guided by the runner's own combination, against the mixture's own."""
+    model = ClosedForm(distribution, dtype="float64")
+    model.load("cpu")
+    x = torch.randn(3, 64, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    cond = model.condition(["a photograph"] * 3)
+    guided = Guided(model, 3.0)(x, 500.0, cond)
+    if distribution == "mixture":
+        exact = GaussianMixture(model.schedule, model._model.means, 0.25, cfg_scale=3.0)
+        torch.testing.assert_close(guided, exact(x, 500.0, cond))
+        assert not torch.allclose(guided, model.eps(x, 500.0, cond))
+    else:
+        torch.testing.assert_close(guided, model.eps(x, 500.0, None))

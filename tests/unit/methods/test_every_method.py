@@ -2,21 +2,35 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator, Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
-from guidebench.diffusion.random import X_T, RandomStreams
+from conftest import SHAPE, Target
+from guidebench.diffusion.random import AUGMENTATION, METHOD, X_T, RandomStreams
+from guidebench.errors import ConfigError
 from guidebench.gradients.base import GradientStrategy
 from guidebench.gradients.checkpointed import Checkpointed
 from guidebench.gradients.direct import Direct
 from guidebench.gradients.reversible import Reversible
+from guidebench.losses.base import NoisyObjective, Objective
 from guidebench.methods.base import FiniteCheck, Method, Setup
 from guidebench.methods.end_to_end.doodl import DOODL
 from guidebench.methods.none import Unguided
+from guidebench.methods.posterior.classifier_guidance import ClassifierGuidance
+from guidebench.methods.posterior.d_pnp import DPnP
+from guidebench.methods.posterior.dps import DPS
+from guidebench.methods.posterior.greedy import Greedy
+from guidebench.methods.posterior.lgd_dps import LGDDPS
+from guidebench.methods.posterior.lgd_mc import LGDMC
+from guidebench.methods.posterior.mpgd import MPGD
 from guidebench.methods.posterior.one_step import OneStep
+from guidebench.methods.posterior.tfg import TFG
+from guidebench.methods.posterior.universal_guidance import UniversalGuidance
 from guidebench.problems import TextToImage
+from guidebench.progress import Progress
 from guidebench.samplers.base import Sampler
 from guidebench.samplers.ddim import DDIM
 from guidebench.samplers.edict import EDICT
@@ -28,6 +42,18 @@ METHODS = [
     DOODL(n_opt=2),
     DOODL(n_opt=2, tied=False),
     DOODL(n_opt=2, variant="official"),
+]
+GUIDED: list[Method] = [
+    OneStep(scale=1.0),
+    DOODL(n_opt=2),
+    DPnP(n_opt=2, n_augmentations=2),
+    Greedy(n_opt=2),
+    LGDDPS(),
+    DPS(),
+    MPGD(),
+    LGDMC(n_mc=2),
+    UniversalGuidance(n_backward=1),
+    TFG(),
 ]
 GRADIENTS = [Direct(), Checkpointed(), Checkpointed(keep_graphs=3), Reversible()]
 SAMPLERS = [DDIM(n_steps=4), EDICT(n_steps=4), EDICT(n_steps=5), DDIM(n_steps=4, eta=0.7)]
@@ -62,7 +88,7 @@ def test_the_declared_cost_is_what_is_counted(
     """Counted by the model itself: rows that it was asked for, per problem."""
     setup = dataclasses.replace(setup, sampler=sampler, gradient=gradient, cfg_scale=cfg_scale)
     generation = method.generate(problems, setup)
-    assert generation.cost == method.cost(setup)
+    assert generation.spent == generation.cost == method.cost(setup)
     assert sum(len(x) for x in setup.model.asked) == len(problems) * generation.cost.nfe_fwd  # type: ignore[attr-defined]
     assert (generation.cost.nfe_bwd > 0) == (not isinstance(method, Unguided))
 
@@ -98,7 +124,7 @@ def test_a_loss_that_is_nan_fails_its_row_and_no_other(
     mixed = method.generate([problems[0], bad, problems[1]], setup)
     assert list(mixed.failures) == [1]
     failure = mixed.failures[1]
-    assert (failure.step, failure.tensor, failure.rows) == (0, "gradient", [1])
+    assert (failure.step, failure.tensor, failure.rows) == (0, "loss", [1])
     good = method.generate([problems[0], problems[2], problems[1]], setup)
     assert not good.failures
     for row in (0, 2):
@@ -106,6 +132,128 @@ def test_a_loss_that_is_nan_fails_its_row_and_no_other(
         torch.testing.assert_close(
             mixed.history["loss"][row], good.history["loss"][row], rtol=1e-5, atol=1e-5
         )
+
+
+class Infinite(Target):
+    """As `Target`, and infinite for the case `bad`, with a finite gradient."""
+
+    def bind(self, problems: Sequence[TextToImage], streams: RandomStreams) -> Objective:
+        objective = super().bind(
+            [dataclasses.replace(p, case_id=p.case_id.strip("bad")) for p in problems], streams
+        )
+        beyond = torch.tensor([math.inf if p.case_id == "bad" else 0.0 for p in problems])
+        return lambda images: objective(images) + beyond
+
+
+@pytest.mark.parametrize("method", GUIDED, ids=name)
+@pytest.mark.parametrize("loss", [Target(), Infinite()], ids=name)
+def test_a_loss_that_is_not_finite_fails_its_row_whatever_its_gradient(
+    setup: Setup, problems, method: Method, loss: Target
+) -> None:
+    bad = TextToImage("bad", 0, "prompt", "some")
+    mixed = method.generate([problems[0], bad, problems[1]], dataclasses.replace(setup, loss=loss))
+    assert {row: failure.tensor for row, failure in mixed.failures.items()} == {1: "loss"}
+
+
+def test_what_memory_saves_is_spent_less_and_costs_the_same(setup: Setup, problems) -> None:
+    """A table's count must not depend on the memory at hand."""
+    made = {
+        gradient: DOODL(n_opt=3).generate(problems, dataclasses.replace(setup, gradient=gradient))
+        for gradient in (Checkpointed(), Checkpointed("auto", 1.0), Checkpointed("auto", 0.0))
+    }
+    costs = [generation.cost for generation in made.values()]
+    assert costs == [DOODL(n_opt=3).cost(setup)] * 3
+    plain, much, little = (generation.spent for generation in made.values())
+    assert plain == little == costs[0] and much.nfe_fwd < plain.nfe_fwd and much.nfe_bwd == plain.nfe_bwd
+
+
+# -- what a loss may return --------------------------------------------------------------------------------------------
+
+WRONG = {
+    "single number for the whole batch": lambda images: images.square().mean(),
+    "None": lambda images: None,
+    "a float": lambda images: float(images.sum()),
+    "detached": lambda images: images.detach().flatten(1).sum(1),
+    "drop its last axis": lambda images: images.flatten(1).sum(1, keepdim=True),
+    "all axes but the first": lambda images: images.square(),
+    "int64": lambda images: images.flatten(1).argmax(1),
+    "global generator": lambda images: (images + torch.randn_like(images)).flatten(1).sum(1),
+}
+
+
+@pytest.mark.parametrize("words", WRONG)
+@pytest.mark.parametrize("method", [*GUIDED, ClassifierGuidance()], ids=name)
+def test_what_is_no_loss_is_refused_in_words(setup: Setup, problems, method: Method, words: str) -> None:
+    class Wrong(Target):
+        def bind(self, problems: object, streams: object) -> Objective:
+            return WRONG[words]
+
+        def bind_noisy(self, problems: object, streams: object) -> NoisyObjective:
+            return lambda x_t, t: WRONG[words](x_t)
+
+    with pytest.raises(ConfigError, match=rf"loss: Wrong .*{words}"):
+        method.generate(problems, dataclasses.replace(setup, loss=Wrong()))
+
+
+# -- interrupted loops -------------------------------------------------------------------------------------------------
+
+
+class Interrupted(Progress):
+    """Keeps the state at the beginning of step `at`, where the first run ends."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at, self.kept = at, None
+
+    def steps(self, n: int, state: dict[str, Tensor]) -> Iterator[int]:
+        first = 0
+        if self.kept is not None:
+            state.update({name: tensor.clone() for name, tensor in self.kept.items()})
+            first = self.at
+        for k in range(first, n):
+            if k == self.at and self.kept is None:
+                self.kept = {name: tensor.detach().clone() for name, tensor in state.items()}
+                raise KeyboardInterrupt
+            yield k
+
+
+class Augmented(Target):
+    """As `Target`, of images under noise that is drawn anew at each call."""
+
+    def bind(self, problems: Sequence[TextToImage], streams: RandomStreams) -> Objective:
+        objective = super().bind(problems, streams)
+        return lambda images: objective(images + 0.1 * streams.normal(SHAPE, AUGMENTATION))
+
+
+@pytest.mark.parametrize("method", [DOODL(n_opt=4), DOODL(n_opt=4, tied=False), DPnP(n_opt=4)], ids=name)
+@pytest.mark.parametrize("at", range(4))
+def test_a_loop_that_was_interrupted_goes_on_bit_by_bit(
+    setup: Setup, problems, method: Method, at: int
+) -> None:
+    setup = dataclasses.replace(setup, loss=Augmented())
+    whole = method.generate(problems, setup)
+    resumed = dataclasses.replace(setup, progress=Interrupted(at))
+    with pytest.raises(KeyboardInterrupt):
+        method.generate(problems, resumed)
+    setup.model.asked.clear()  # type: ignore[attr-defined]
+    again = method.generate(problems, resumed)
+    assert torch.equal(again.latents, whole.latents)
+    assert torch.equal(again.history["loss"], whole.history["loss"])
+    evaluations = sum(len(x) for x in setup.model.asked)  # type: ignore[attr-defined]
+    assert evaluations < whole.spent.nfe_fwd * len(problems) or at == 0
+
+
+def test_draws_of_a_step_do_not_depend_on_those_before(setup: Setup, problems) -> None:
+    streams = RandomStreams(problems)
+    copies = streams.copied(2)
+
+    def drawn(step: int) -> Tensor:
+        streams.begin(step)
+        return torch.cat([streams.normal((2,), METHOD), copies.normal((2,), AUGMENTATION)])
+
+    first, other = drawn(3), drawn(0)
+    copies.normal((7,), METHOD)
+    assert torch.equal(drawn(3), first) and not torch.equal(other, first)
 
 
 @pytest.mark.parametrize("method", [METHODS[0], METHODS[1], METHODS[3]], ids=name)

@@ -90,7 +90,8 @@ def test_another_reference_is_noticed(fid: FID, kid: KID) -> None:
 
 
 def test_fid_of_few_samples_carries_its_caveat(fid: FID) -> None:
-    assert fid.caveat(65, 64) == ""
+    assert fid.caveat(20_000, 64) == ""
+    assert "200 samples" in fid.caveat(200, 32) and "singular" not in fid.caveat(200, 32)
     assert "64 samples" in fid.caveat(64, 64) and "singular" in fid.caveat(64, 64)
 
 
@@ -135,6 +136,17 @@ def test_kid_in_blocks_is_kid(kid: KID) -> None:
     kernel = (x @ x.T / 2 + 1) ** 3
     within = (kernel.sum() - np.trace(kernel)) / (2500 * 2499)
     assert kid.value(x, x) == pytest.approx(1000 * (2 * within - 2 * kernel.mean()), rel=1e-6)
+
+
+def test_kid_without_each_group_is_kid_of_the_rest(kid: KID) -> None:
+    """Block sums against leaving out by hand; a group that leaves fewer than two has no value."""
+    rng = np.random.default_rng(9)
+    x, y = rng.normal(size=(2100, 3)), rng.normal(size=(50, 3))
+    codes = rng.integers(7, size=len(x))
+    by_hand = [kid.value(x[codes != group], y) for group in range(7)]
+    assert_allclose(kid.leaving_out(x, y, codes), by_hand, rtol=1e-9)
+    few = kid.leaving_out(x[:3], y, np.array([0, 0, 1]))
+    assert np.isnan(few[0]) and few[1] == pytest.approx(kid.value(x[:2], y))
 
 
 def test_fid_and_kid_share_their_features(fid: FID, kid: KID) -> None:

@@ -174,11 +174,11 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch: pytest.MonkeyPatch, 
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", refuse)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    model = ADM("https://nowhere.example/net.pt", SMALL, sha256="ab")
-    assert model.fingerprint() == "https://nowhere.example/net.pt@ab" and not asked
+    model = ADM("https://nowhere.example/net.pt", SMALL, sha256="ab12cd34")
+    assert model.fingerprint() == "sha256:ab12cd34" and not asked
     with pytest.raises(WeightsError, match=r"no route to host.*random_weights=true"):
         model.load("cpu")
-    assert asked == [("https://nowhere.example/net.pt", str(tmp_path / "checkpoints" / "net.pt"), "ab")]
+    assert [(words[0], words[2]) for words in asked] == [("https://nowhere.example/net.pt", "ab12cd34")]
 
 
 def test_the_configured_architecture_is_the_published_one(checkout: Path) -> None:

@@ -1,16 +1,19 @@
 """Words outside a word-level vocabulary are told, once, and by every adapter that reads text."""
 
+import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from guidebench.errors import WeightsError
 from guidebench.models import vocabulary
 from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.models.readers.clip import CLIP
-from guidebench.models.vocabulary import unknown_words, warn_of_unknown_words
+from guidebench.models.vocabulary import unknown_words, warn_of_cut_texts, warn_of_unknown_words
 from guidebench.runner.compose import compose_config
 from guidebench.runner.experiment import Experiment
 from guidebench.runner.job import Job
@@ -90,3 +93,59 @@ def test_a_long_list_is_cut(caplog: pytest.LogCaptureFixture) -> None:
     text = " ".join(f"{a}{b}" for a in "abcdefgh" for b in "abcdefgh")
     warn_of_unknown_words(tokenizer("known"), [text], "model", "somewhere")
     assert "'ae'" in caplog.text and "'hh'" not in caplog.text and "and 24 other words" in caplog.text
+
+
+def test_texts_whose_ends_are_cut_are_told_once_and_by_name(caplog: pytest.LogCaptureFixture) -> None:
+    texts = ["a fox", "a fox " * 20, "a hen " * 20, "a fox " * 20]
+    for _ in range(2):
+        warn_of_cut_texts([4, 42, 43, 42], 22, texts, "model")
+    (message,) = caplog.messages
+    assert "reads 22 tokens" in message and "2 of 3 texts have more" in message
+    assert f"'{('a fox ' * 20)[:40]}…' (42), '{('a hen ' * 20)[:40]}…' (43)" in message
+    warn_of_cut_texts([42], 41, texts[1:2], "model")
+    warn_of_cut_texts([42], 22, texts[1:2], "another")
+    assert len(caplog.messages) == 3, "another limit, another model"
+    warn_of_cut_texts([22, 1], 22, ["just fits", ""], "model")
+    assert len(caplog.messages) == 3
+
+
+def test_every_adapter_tells_what_it_cuts(
+    clip_directories: dict[str, str], tiny_model: LatentDiffusion, caplog: pytest.LogCaptureFixture
+) -> None:
+    long, fits = "a red circle " * 5, "a red circle"
+    adapters = {
+        "6 tokens": lambda texts: CLIP(directory=clip_directories["guide"]).encode_text(texts),
+        "16 tokens": tiny_model.check_prompts,
+        "77 tokens": lambda texts: CLIP("ViT-B-32", random_weights=True).check_texts(
+            [text * 10 for text in texts]
+        ),
+    }
+    for words, read in adapters.items():
+        caplog.clear()
+        read([fits])
+        assert "cut" not in caplog.text
+        read([fits, long])
+        (message,) = [m for m in caplog.messages if "cut" in m]
+        assert words in message and "1 of 2 texts" in message and "a red circle a red" in message
+
+
+def test_the_number_of_tokens_is_the_tokenizers(
+    tiny_model: LatentDiffusion, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_model.check_prompts(["a " * 14])  # start and end make sixteen
+    assert not caplog.messages
+    tiny_model.check_prompts(["a " * 15])
+    assert "(17)" in caplog.text
+
+
+def test_a_clip_whose_tokenizer_brings_code_is_refused_without_asking(
+    clip_directories: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("builtins.input", lambda *words: pytest.fail("asked"))
+    shutil.copytree(clip_directories["guide"], tmp_path / "clip")
+    path = tmp_path / "clip" / "tokenizer" / "tokenizer_config.json"
+    path.write_text(
+        json.dumps(json.loads(path.read_text()) | {"auto_map": {"AutoTokenizer": ["code.Own", None]}})
+    )
+    with pytest.raises(WeightsError, match="names code to run"):
+        CLIP(directory=str(tmp_path / "clip")).encode_text(["a"])

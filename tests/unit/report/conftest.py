@@ -6,6 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from guidebench.report.paper import parse_numbers
+from guidebench.report.spec import TableSpec, parse_spec
+
 CATEGORIES = ("colors", "counting")
 EFFECTS = {"none": 0.0, "one_step": 0.006, "doodl": 0.015}
 
@@ -22,11 +25,11 @@ def records() -> pd.DataFrame:
                 for method, effect in EFFECTS.items():
                     rows.append(
                         {
-                            "method": method,
+                            "row": method,
                             "case_id": f"{category}-{case}",
                             "seed": seed,
-                            "category": category,
-                            "prompt": f"{category} | prompt {case}",
+                            "problem.category": category,
+                            "problem.prompt": f"{category} | prompt {case}",
                             "status": "ok",
                             "failure": "",
                             "clip_score": level + effect + rng.normal(0, 0.003),
@@ -35,36 +38,30 @@ def records() -> pd.DataFrame:
                             "nfe_bwd": 0.0 if method == "none" else 50.0,
                             "seconds": rng.uniform(1, 2),
                             "peak_memory_mb": 900.0 + seed,
-                            "image": "",
+                            "caption": f"{category} | prompt {case}",
+                            "parts": {},
                             "config": {"method": {"name": method}},
                             "config_hash": f"hash-{method}",
                         }
                     )
     frame = pd.DataFrame(rows)
     metrics = ["clip_score", "prompt_success"]
-    failed = (frame["method"] == "doodl") & (frame["case_id"] == "colors-1") & (frame["seed"] == 2)
+    failed = (frame["row"] == "doodl") & (frame["case_id"] == "colors-1") & (frame["seed"] == 2)
     frame.loc[failed, ["status", "failure"]] = ["failed", "x_t became non-finite at step 3"]
     frame.loc[failed, metrics] = np.nan
-    unevaluated = (frame["method"] == "one_step") & (frame["case_id"] == "counting-0") & (frame["seed"] == 0)
+    unevaluated = (frame["row"] == "one_step") & (frame["case_id"] == "counting-0") & (frame["seed"] == 0)
     frame.loc[unevaluated, metrics] = np.nan
     return frame
 
 
 @pytest.fixture
 def document() -> dict[str, Any]:
-    """The YAML of a table, loaded."""
+    """The layout in the YAML of a table, loaded."""
     return {
-        "paper": "doodl",
-        "paper_setting": "Stable Diffusion 1.4, EDICT 50 steps",
         "title": "DOODL, Figure 5",
-        "primary": "clip_score",
         "group_by": "category",
-        "rows": {
-            "key": "method",
-            "values": ["none", "one_step", "doodl"],
-            "labels": {"one_step": "one-step"},
-        },
-        "metrics": {
+        "rows": {"none": {}, "one_step": {"label": "one-step"}, "doodl": {}},
+        "columns": {
             "clip_score": {
                 "label": "CLIP score",
                 "higher_is_better": True,
@@ -73,17 +70,34 @@ def document() -> dict[str, Any]:
             "prompt_success": {"higher_is_better": True, "decimals": 2},
         },
         "comparisons": [
-            {
-                "metric": "clip_score",
-                "row": "doodl",
-                "against": "one_step",
-                "kind": "relative_percent",
-                "paper": {"DALL-E": 3.1, "Reddit": 2.6},
-            },
-            {"metric": "prompt_success", "row": "doodl", "against": "none", "kind": "difference"},
+            {"column": "clip_score", "row": "doodl", "against": "one_step", "kind": "relative_percent"},
+            {"column": "prompt_success", "row": "doodl", "against": "none", "kind": "difference"},
         ],
         "expected": "DOODL scores higher than one-step guidance.",
     }
+
+
+@pytest.fixture
+def section() -> dict[str, Any]:
+    """The section of paper.yaml that belongs to it, loaded."""
+    return {
+        "setting": "Stable Diffusion 1.4, EDICT 50 steps",
+        "source": "Figure 5",
+        "changes": [
+            {
+                "column": "clip_score",
+                "row": "doodl",
+                "against": "one_step",
+                "relative_percent": {"DALL-E": 3.1, "Reddit": 2.6},
+            }
+        ],
+    }
+
+
+@pytest.fixture
+def spec(document: dict[str, Any], section: dict[str, Any]) -> TableSpec:
+    """The layout with the paper's numbers."""
+    return parse_spec(document, parse_numbers(section, "paper"))
 
 
 @pytest.fixture

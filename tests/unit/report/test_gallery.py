@@ -25,9 +25,9 @@ def stored(records: pd.DataFrame, tmp_path: Path) -> pd.DataFrame:
     folder = tmp_path / "runs" / "a folder#1"
     folder.mkdir(parents=True)
     for i in frame.index:
-        path = folder / f"{i}.png"
-        Image.new("RGB", (600, 300) if i == 0 else (64, 64), (i, 80, 200)).save(path)
-        frame.loc[i, "image"] = str(path)
+        size = (600, 300) if i == 0 else (64, 64)
+        Image.new("RGB", size, (i, 80, 200)).save(folder / f"{i}.png")
+    frame["parts"] = [{"sample": str(folder / f"{i}.png")} for i in frame.index]
     (folder / "1.png").unlink()
     (folder / "2.png").write_bytes(b"not an image")
     return frame
@@ -81,7 +81,7 @@ def test_thumbnails_are_small_and_link_to_the_original(stored: pd.DataFrame, tmp
 
 def test_prompts_cannot_leave_their_place(stored: pd.DataFrame, tmp_path: Path) -> None:
     hostile = "</script><script>alert(1)</script><!-- & \u2028"
-    stored["prompt"] = hostile
+    stored["caption"] = hostile
     config = {"note": hostile, "scale": math.nan, "path": Path("x")}
     stored["config"] = pd.Series([config] * len(stored))
     page = write_gallery(stored, tmp_path / "gallery.html", title=hostile, setting=hostile, metrics=METRICS)
@@ -95,7 +95,7 @@ def test_prompts_cannot_leave_their_place(stored: pd.DataFrame, tmp_path: Path) 
 
 
 def test_configs_that_share_a_method_get_columns_of_their_own(stored: pd.DataFrame, tmp_path: Path) -> None:
-    other = stored[stored["method"] == "doodl"].assign(config_hash="0123456789abcdef")
+    other = stored[stored["row"] == "doodl"].assign(config_hash="0123456789abcdef")
     page = write_gallery(pd.concat([stored, other]), tmp_path / "gallery.html", title="t", metrics=METRICS)
     assert content(page)["columns"] == ["doodl 01234567", "doodl hash-doo", "none", "one_step"]
 
@@ -110,6 +110,6 @@ def test_the_page_is_the_same_for_every_order_of_records(stored: pd.DataFrame, t
 
 def test_bad_input_is_refused(stored: pd.DataFrame, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no column prompt"):
-        write_gallery(stored.drop(columns="prompt"), tmp_path / "g.html", title="t", metrics=METRICS)
+        write_gallery(stored.drop(columns="caption"), tmp_path / "g.html", title="t", metrics=METRICS)
     with pytest.raises(DataError, match="stored more than once"):
         write_gallery(pd.concat([stored, stored]), tmp_path / "g.html", title="t", metrics=METRICS)

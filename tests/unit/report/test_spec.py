@@ -6,29 +6,17 @@ from typing import Any
 import pytest
 
 from guidebench.errors import ConfigError
+from guidebench.report.paper import parse_numbers
 from guidebench.report.spec import parse_spec
 
 
 def test_defaults_and_labels(document: dict[str, Any]) -> None:
     spec = parse_spec(document)
-    assert spec.rows.values == ("none", "one_step", "doodl")
-    assert spec.metric("prompt_success").label == "prompt_success"
-    assert spec.metric("clip_score").decimals == 3
-    assert spec.cluster_by == "prompt"
-
-
-def test_row_values_become_text() -> None:
-    spec = parse_spec(
-        {
-            "paper": "p",
-            "paper_setting": "s",
-            "title": "t",
-            "primary": "m",
-            "rows": {"key": "method.scale", "values": [1, 2.5]},
-            "metrics": {"m": {"higher_is_better": False}},
-        }
-    )
-    assert spec.rows.values == ("1", "2.5")
+    assert [row.name for row in spec.rows] == ["none", "one_step", "doodl"]
+    assert [row.label for row in spec.rows] == ["none", "one-step", "doodl"]
+    assert spec.column("prompt_success").label == "prompt_success"
+    assert spec.column("clip_score").decimals == 3
+    assert spec.cluster_by == "prompt" and spec.primary == "clip_score"
 
 
 @pytest.mark.parametrize(
@@ -36,7 +24,7 @@ def test_row_values_become_text() -> None:
     [
         (("primray",), "clip_score", "did you mean 'primary'"),
         (("primary",), "clipscore", "did you mean 'clip_score'"),
-        (("metrics", "clip_score", "higher_is_beter"), True, "did you mean 'higher_is_better'"),
+        (("columns", "clip_score", "higher_is_beter"), True, "did you mean 'higher_is_better'"),
         (("comparisons", 0, "row"), "dodl", r"comparisons\[0\].row.*did you mean 'doodl'"),
         (
             ("comparisons", 0, "against"),
@@ -44,10 +32,9 @@ def test_row_values_become_text() -> None:
             r"comparisons\[0\].against: received 'edict', allowed: none",
         ),
         (("comparisons", 1, "kind"), "ratio", "allowed: relative_percent, difference"),
-        (("comparisons", 1, "metric"), "fid", r"comparisons\[1\].metric"),
-        (("rows", "labels"), {"two_step": "x"}, "rows.labels"),
-        (("paper_values",), [{"row": "doodl", "metric": "fid", "values": {}}], r"paper_values\[0\].metric"),
-        (("metrics",), ["clip_score"], "metrics: expected a mapping"),
+        (("comparisons", 1, "column"), "fid", r"comparisons\[1\].column"),
+        (("columns",), ["clip_score"], "columns: expected a mapping"),
+        (("rows", "doodl"), "DOODL", "rows.doodl: expected a mapping"),
     ],
 )
 def test_wrong_names_are_refused_with_a_suggestion(
@@ -62,8 +49,32 @@ def test_wrong_names_are_refused_with_a_suggestion(
         parse_spec(changed)
 
 
-@pytest.mark.parametrize("key", ["rows", "metrics", "title", "paper_setting"])
+@pytest.mark.parametrize("key", ["rows", "columns", "title"])
 def test_missing_keys_are_refused(document: dict[str, Any], key: str) -> None:
     del document[key]
     with pytest.raises(ConfigError, match=f"key '{key}' is missing"):
         parse_spec(document)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"setting": None}, "it must have setting"),
+        ({"rows": {"doodl": {"fid": "21.3"}}}, r"lgd\.rows\.doodl\.fid: got '21.3'; allowed: a number"),
+        ({"rows": {"doodl": {"fid": {"cats": True}}}}, r"rows\.doodl\.fid\.cats"),
+        ({"row": {}}, "may have source, rows"),
+    ],
+)
+def test_a_papers_section_is_held_to_its_form(
+    section: dict[str, Any], change: dict[str, Any], message: str
+) -> None:
+    changed = {key: value for key, value in (section | change).items() if value is not None}
+    with pytest.raises(ConfigError, match=message):
+        parse_numbers(changed, "lgd")
+
+
+def test_one_printed_change_may_stand_for_several_rows() -> None:
+    changes = [{"column": "kl", "rows": ["a", "b"], "against": "c", "relative_percent": -90}]
+    numbers = parse_numbers({"setting": "s", "changes": changes}, "lgd")
+    assert numbers.change("kl", "b", "c", "relative_percent") == {"": -90}
+    assert numbers.change("kl", "b", "c", "difference") == {} == numbers.change("kl", "c", "b", "difference")

@@ -70,6 +70,7 @@ class Job:
             "metrics": {name: {} for name in self.measures},
             "batch_size": 2,
             "device": "cpu",
+            "save_latents": False,
         }
 
     seeds = (0,)
@@ -84,6 +85,7 @@ def stored_experiment(
     """An experiment whose samples are stored already; None failed."""
     experiment = object.__new__(Experiment)
     experiment.job, experiment.store = Job(measures), Store(root)  # type: ignore[assignment]
+    experiment._whole = {}
     experiment.config_hash, experiment.generation_config, experiment.problems = (
         "hash",
         {"method": "x"},

@@ -307,3 +307,42 @@ def test_a_waiting_claim_gets_the_batch_when_its_holder_dies(store: Store) -> No
         assert ours and time.monotonic() - start > 0.2
     killer.join()
     holder.join()
+
+
+def test_a_holder_that_is_frozen_is_told_while_others_wait(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("guidebench.runner.store._PATIENCE", 0.2)
+    context = multiprocessing.get_context("fork")
+    held = context.Event()
+    holder = context.Process(target=_hold, args=(store.root, held))
+    holder.start()
+    assert held.wait(60) and holder.pid is not None
+    os.kill(holder.pid, signal.SIGSTOP)
+    killer = context.Process(target=lambda: (time.sleep(1), os.kill(holder.pid, signal.SIGKILL)))  # type: ignore[arg-type]
+    killer.start()
+    with store.claim(HASH, "batch", wait=True) as ours:
+        assert ours
+    assert f"by process {holder.pid} on " in caplog.text
+    killer.join()
+    holder.join()
+
+
+def test_what_stands_in_the_place_of_a_lock_or_of_the_quarantine_is_told(stored: Store) -> None:
+    (stored.root / "locks" / HASH / "batch.lock").mkdir(parents=True)
+    with (
+        pytest.raises(StoreError, match=r"batch\.lock: cannot be made or opened"),
+        stored.claim(HASH, "batch", False),
+    ):
+        pass
+    (stored.root / "quarantine").write_text("a file")
+    flip(stored.sample_dir(HASH, PROBLEM) / "sample.png")
+    with pytest.raises(StoreError, match=r"damaged, and cannot be moved to .*quarantine"):
+        stored.set_damaged_aside(HASH, PROBLEM)
+
+
+def test_a_record_nested_too_deep_is_damage(stored: Store, caplog: pytest.LogCaptureFixture) -> None:
+    (stored.sample_dir(HASH, PROBLEM) / "record.json").write_text("[" * 100_000 + "]" * 100_000)
+    assert (
+        stored.read(HASH, PROBLEM) is None and "is damaged (record.json is no sealed record)" in caplog.text
+    )

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.random import METHOD
-from guidebench.gradients.base import ChainRun
+from guidebench.gradients.base import ChainRun, x_T_grad
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.methods.none import Unguided
 from guidebench.problems import Problem
-from guidebench.samplers.base import State, sample
+from guidebench.samplers.base import Chain, State, sample
 
 _VARIANTS = {
     "paper": {"gradient_weight": 1.0, "noise_std": 1e-2},
@@ -23,14 +23,13 @@ _VARIANTS = {
 class DOODL(Method):
     r"""Optimise x_T by the gradient of a loss on the final image, n_opt times.
 
-    For m = 1 .. n_opt, with (x, y) the coupled latents and c the loss:
+    For m = 1 .. n_opt, with c the loss:
 
-        L = scale (c(D(x_0)) + c(D(y_0))) ;   g = gradient_weight * mean over the members of dL/d(x_T, y_T)
-        g <- clip(g, -k, k) ;   v <- momentum v + g ;   (x_T, y_T) <- (x_T, y_T) - v + noise_std xi
-        average the members ;   rescale to the norm of the first x_T
+        L = scale c(D(x_0(x_T))) ;   g = gradient_weight dL/dx_T
+        g <- clip(g, -k, k) ;   v <- momentum v + g ;   x_T <- x_T - v + noise_std xi ;   rescale to the first norm
 
-    and a last sampling pass decodes x_0. Written for EDICT, whose pair it optimises; any sampler that the gradient
-    strategy can differentiate works, with as many members as its state starts with.
+    and a last sampling pass decodes x_0. EDICT's chain has two members: both begin at x_T, and L is the mean of their
+    losses. Untied, each is a variable of its own, with its gradient of the sum of the losses.
 
     Args:
         scale: lambda, the weight of the loss (paper: 0.1 for CLIP text).
@@ -39,8 +38,8 @@ class DOODL(Method):
         clip: k, the elementwise bound of a gradient, before momentum.
         noise_std: standard deviation of the perturbation xi; null takes the variant's.
         gradient_weight: factor on the mean gradient; null takes the variant's.
-        tied: average the members of gradient and latents, which keeps the pair a copy of one x_T.
-        renormalize: rescale each latent to the norm it began with.
+        tied: optimise one x_T; otherwise the members of a coupled chain, each for itself.
+        renormalize: rescale x_T to the norm it began with.
         variant: "paper" (gradient of the pair's mean loss, noise variance 1e-4) or "official" (the released code:
             half that gradient, noise standard deviation 1e-4). Explicit values win over the variant's.
 
@@ -84,57 +83,70 @@ class DOODL(Method):
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
         cond = setup.condition(problems)
-        image_loss = setup.loss.bind(problems, streams)
+        image_loss = setup.objective(problems, streams)
         finite = FiniteCheck()
 
         def objective(final: State) -> Tensor:
-            # Summed, so that each member's gradient is its own; `update` weighs them.
-            members = [_linearised(lambda x0: image_loss(setup.model.decode(x0)), x0) for x0 in final]
-            return self.scale * torch.stack(members).sum(dim=0)
+            # Summed, so that each member's gradient is its own.
+            losses = [
+                _linearised(lambda x0: image_loss(setup.model.decode(x0)), x0) for x0 in chain.samples(final)
+            ]
+            return self.scale * torch.stack(losses).sum(dim=0)
 
-        members = chain.init(setup.x_T(streams))
-        radius = [_norm(x) for x in members]
-        velocity = tuple(torch.zeros_like(x) for x in members)
-        losses = []
-        for step in range(self.n_opt):
-            result = setup.gradient.value_and_grad(ChainRun(chain, guided, members, cond=cond), objective)
-            losses.append(result.value / (self.scale * len(members)))
-            finite("gradient", torch.stack(result.state_grad, dim=1), step)
+        x_T = setup.x_T(streams)
+        x_T = x_T[None] if self.tied else torch.stack([x_T] * chain.n_members)
+        radius = _norm(x_T)
+        state = {
+            "x_T": x_T,
+            "velocity": torch.zeros_like(x_T),
+            "loss": x_T.new_zeros(x_T.shape[1], self.n_opt),
+        }
+        for step in setup.progress.steps(self.n_opt, state):
+            streams.begin(step)
+            start = self._start(chain, state["x_T"])
+            result = setup.gradient.value_and_grad(ChainRun(chain, guided, start, cond=cond), objective)
+            if len(state["x_T"]) == 1:
+                grad = x_T_grad(chain, result.state_grad)[None] / chain.n_members
+            else:
+                grad = torch.stack(result.state_grad)
+            finite("loss", result.value, step)
+            finite("gradient", grad.transpose(0, 1), step)
             noise = self.noise_std * streams.normal(setup.model.sample_shape, METHOD)
-            members, velocity = self.update(members, velocity, result.state_grad, noise, radius)
-            finite("x_T", torch.stack(members, dim=1), step)
+            state["loss"][:, step] = result.value / (self.scale * chain.n_members)
+            state["x_T"], state["velocity"] = self.update(
+                state["x_T"], state["velocity"], grad, noise, radius
+            )
+            finite("x_T", state["x_T"].transpose(0, 1), step)
+        for step, losses in enumerate(state["loss"].T):  # those of before an interruption too
+            finite("loss", losses, step)
         with torch.no_grad():
-            x0 = chain.output(sample(chain, guided, members, cond=cond))
+            x0 = chain.output(sample(chain, guided, self._start(chain, state["x_T"]), cond=cond))
         parts = decoded(setup.model, x0, finite, self.n_opt)
-        return Generation(parts, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
+        return Generation(parts, self.cost(setup), guided.cost, {"loss": state["loss"]}, finite.failures)
+
+    def _start(self, chain: Chain, x_T: Tensor) -> State:
+        """The initial state from x_T, (1, b, ...) tied, (members, b, ...) untied."""
+        return chain.init(x_T[0]) if len(x_T) == 1 else tuple(x_T)
 
     def update(
-        self, members: State, velocity: State, grads: State, noise: Tensor, radius: Sequence[Tensor]
-    ) -> tuple[State, State]:
-        """One optimiser step on latents (b, ...), one entry per member.
+        self, x_T: Tensor, velocity: Tensor, grad: Tensor, noise: Tensor, radius: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One optimiser step.
 
         Args:
-            members: latents x_T of each member.
+            x_T: latents, (members, b, ...); one member where they are tied.
             velocity: momentum buffers; zeros before the first step.
-            grads: gradient of the summed loss with respect to each member.
-            noise: perturbation shared by the members, outside clip and momentum.
-            radius: norms to return to, (b, 1, ...).
+            grad: gradient of the loss with respect to each latent.
+            noise: perturbation shared by the members, outside clip and momentum, (b, ...).
+            radius: norms to return to, broadcastable.
 
         Returns:
             New latents and new velocity.
         """
-        grads = tuple(self.gradient_weight * g for g in grads)
-        if self.tied:
-            grads = _averaged(grads)
-        velocity = tuple(
-            self.momentum * v + g.clamp(-self.clip, self.clip) for v, g in zip(velocity, grads, strict=True)
-        )
-        members = tuple(x - v + noise for x, v in zip(members, velocity, strict=True))
-        if self.tied:
-            members = _averaged(members)
-        if self.renormalize:
-            members = tuple(x * (r / _norm(x)) for x, r in zip(members, radius, strict=True))
-        return members, velocity
+        grad = (self.gradient_weight * grad).clamp(-self.clip, self.clip)
+        velocity = self.momentum * velocity + grad
+        x_T = x_T - velocity + noise
+        return x_T * (radius / _norm(x_T)) if self.renormalize else x_T, velocity
 
     def cost(self, setup: Setup) -> Cost:
         chain = setup.chain()
@@ -147,8 +159,7 @@ class DOODL(Method):
         )
 
     def loss_evaluations(self, setup: Setup) -> int:
-        members = 2 if setup.sampler.is_reversible else 1
-        return 0 if self._unguided else self.n_opt * members
+        return 0 if self._unguided else self.n_opt * setup.chain().n_members
 
 
 def _linearised(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -161,11 +172,5 @@ def _linearised(loss: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 def _norm(x: Tensor) -> Tensor:
-    """Euclidean norm of each row of (b, ...), shaped to broadcast against it."""
-    return torch.linalg.vector_norm(x, dim=tuple(range(1, x.ndim)), keepdim=True)
-
-
-def _averaged(members: State) -> State:
-    """Every member replaced by the mean over members."""
-    mean = torch.stack(members).mean(dim=0)
-    return tuple(mean for _ in members)
+    """Euclidean norm of each latent of (members, b, ...), shaped to broadcast against them."""
+    return torch.linalg.vector_norm(x, dim=tuple(range(2, x.ndim)), keepdim=True)

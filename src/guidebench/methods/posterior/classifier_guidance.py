@@ -37,7 +37,7 @@ class ClassifierGuidance(Guidance):
         self.scale = scale
 
     def bind(self, setup: Setup, problems: Sequence[Problem], streams: RandomStreams) -> NoisyObjective:
-        return setup.loss.bind_noisy(problems, streams)
+        return setup.noisy_objective(problems, streams)
 
     def guide(self, stage: Stage) -> Tensor:
         with torch.enable_grad():

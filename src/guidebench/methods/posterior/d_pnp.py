@@ -60,34 +60,48 @@ class DPnP(Method):
         if self.scale == 0:
             return Unguided().generate(problems, setup)
         schedule, guided, streams = setup.model.schedule, setup.guided(), setup.streams(problems)
-        cond, loss, finite = setup.condition(problems), DecodedLoss(setup, problems), FiniteCheck()
-        x = (setup.x_T(streams) / schedule.prior_std).requires_grad_()
-        optimizer = torch.optim.Adamax([x], lr=self.rate)
-        mean_norm: Tensor | None = None
-        losses = []
-        for i in range(self.n_opt):
+        cond, loss, finite = setup.condition(problems), DecodedLoss(setup, problems, streams), FiniteCheck()
+        x = setup.x_T(streams) / schedule.prior_std
+        state = {
+            "x": x,
+            "mean": torch.zeros_like(x),
+            "peak": torch.zeros_like(x),
+            "norm": x.new_zeros(len(x)),
+            "loss": x.new_zeros(len(x), self.n_opt),
+        }
+        for i in setup.progress.steps(self.n_opt, state):
+            streams.begin(i)
             noise = streams.normal(setup.model.sample_shape, METHOD)
             t = self._time(schedule, i)
-            noisy = schedule.alpha(t) * x + schedule.sigma(t) * noise
+            leaf = state["x"].requires_grad_()
+            noisy = schedule.alpha(t) * leaf + schedule.sigma(t) * noise
             error = (noise - guided(noisy, t, cond)).flatten(1).square().sum()
-            (grad,) = torch.autograd.grad(error, x)
+            (grad,) = torch.autograd.grad(error, leaf)
             norm = grad.flatten(1).norm(dim=1)
-            mean_norm = norm if mean_norm is None else 0.5 * mean_norm + 0.5 * norm
-            x.grad = grad
-            optimizer.step()
-            value = loss(x.expand(self.n_augmentations, *x.shape)).mean(0)
-            (grad,) = torch.autograd.grad(self.scale * value.sum(), x)
-            factor = (self.clip * mean_norm / grad.flatten(1).norm(dim=1).clamp_min(1e-12)).clamp_max(1.0)
-            x.grad = rowwise(factor, grad) * grad
-            optimizer.step()
-            losses.append(value.detach())
-            finite("x", x, i)
+            state["norm"] = 0.5 * state["norm"] + 0.5 * norm if i else norm
+            self._adamax(state, grad, 2 * i + 1)
+            leaf = state["x"].requires_grad_()
+            value = loss(leaf.expand(self.n_augmentations, *leaf.shape)).mean(0)
+            (grad,) = torch.autograd.grad(self.scale * value.sum(), leaf)
+            factor = (self.clip * state["norm"] / grad.flatten(1).norm(dim=1).clamp_min(1e-12)).clamp_max(1.0)
+            self._adamax(state, rowwise(factor, grad) * grad, 2 * i + 2)
+            state["loss"][:, i] = value.detach()
+            finite("loss", value, i)
+            finite("x", state["x"], i)
+        for i, losses in enumerate(state["loss"].T):  # those of before an interruption too
+            finite("loss", losses, i)
         tail = self._tail(setup)
         with torch.no_grad():
-            state = sample(tail, guided, tail.init(x.detach()), cond=cond, noises=setup.noises(tail, streams))
-        x0 = tail.output(state)
+            end = sample(tail, guided, tail.init(state["x"]), cond=cond, noises=setup.noises(tail, streams))
+        x0 = tail.output(end)
         parts = decoded(setup.model, x0, finite, self.n_opt)
-        return Generation(parts, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
+        return Generation(parts, self.cost(setup), guided.cost, {"loss": state["loss"]}, finite.failures)
+
+    def _adamax(self, state: dict[str, Tensor], grad: Tensor, n: int) -> None:
+        """The n-th step (from 1) on "x" with the moments "mean" and "peak": Kingma & Ba 2015, Algorithm 2."""
+        state["mean"] = 0.9 * state["mean"] + 0.1 * grad
+        state["peak"] = torch.maximum(0.999 * state["peak"], grad.abs() + 1e-8)
+        state["x"] = state["x"].detach() - self.rate / (1 - 0.9**n) * state["mean"] / state["peak"]
 
     def _time(self, schedule: NoiseSchedule, i: int) -> float:
         left = (self.n_opt - i) / self.n_opt

@@ -41,9 +41,11 @@ class Greedy(Guidance):
             with torch.enable_grad():
                 loss = stage.loss((stage.x_t - stage.sigma_t * eps)[None] / stage.alpha_t)[0]
                 (eps.grad,) = torch.autograd.grad(loss.sum(), eps)
-            better = loss.detach() < lowest
+            loss = loss.detach()
+            better = loss < lowest
             best = torch.where(rowwise(better, best), eps.detach(), best)
-            lowest = torch.where(better, loss.detach(), lowest)
+            lowest = torch.where(better, loss, lowest)
+            lowest = torch.where(loss.isfinite(), lowest, torch.nan)  # for good: the row fails by it
             optimizer.step()
         stage.logged["loss"] = lowest
         return best

@@ -47,7 +47,7 @@ class Guidance(Method):
 
     def bind(self, setup: Setup, problems: Sequence[Problem], streams: RandomStreams) -> BoundLoss:
         """What `guide` finds as `stage.loss`; by default the loss of what the model decodes clean samples to."""
-        return DecodedLoss(setup, problems)
+        return DecodedLoss(setup, problems, streams)
 
     def chain(self, setup: Setup) -> Chain:
         """The chain that is guided; by default the sampler's."""
@@ -67,6 +67,7 @@ class Guidance(Method):
         *,
         cond: Tensor | None = None,
         noises: Noises | None = None,
+        begin: Callable[[int], None] = lambda evaluation: None,
         finite: Callable[[str, Tensor, int], None] = lambda name, tensor, step: None,
     ) -> tuple[State, dict[str, Tensor]]:
         """Sample with guidance.
@@ -79,7 +80,8 @@ class Guidance(Method):
             normal: the method's own randomness.
             cond: conditioning of the model.
             noises: of the chain's stochastic stages; repeated stages draw theirs from `normal`.
-            finite: told of predictions and states, with the number of the evaluation.
+            begin: told of the number of each evaluation before it.
+            finite: told of losses, predictions and states, with the number of the evaluation.
 
         Returns:
             The final state, and curves by name, each (b, evaluations).
@@ -90,11 +92,14 @@ class Guidance(Method):
             repeats = self.repeats(chain, step)
             for repeat in range(repeats):
                 for k in stages:
+                    begin(asked)
                     x_t, t = chain.query(state, k)
                     stage = Stage(
                         chain, k, x_t, t, eps_model, cond_at(cond, k), loss, normal, self.backpropagates
                     )
                     eps = self.guide(stage).detach()
+                    if "loss" in stage.logged:
+                        finite("loss", stage.logged["loss"], asked)
                     finite("guided prediction", eps, asked)
                     noise = noise_at(chain, noises, k)
                     if noise is not None and repeat:
@@ -122,11 +127,12 @@ class Guidance(Method):
                 lambda n: streams.normal((n, *setup.model.sample_shape), METHOD).transpose(0, 1),
                 cond=setup.condition(problems),
                 noises=setup.noises(chain, streams),
+                begin=streams.begin,
                 finite=finite,
             )
         x0 = chain.output(state)
         parts = decoded(setup.model, x0, finite, chain.n_stages)
-        return Generation(parts, guided.cost, history, finite.failures)
+        return Generation(parts, self.cost(setup), guided.cost, history, finite.failures)
 
     def cost(self, setup: Setup) -> Cost:
         if self.scale == 0:
@@ -153,20 +159,19 @@ class DecodedLoss:
     Args:
         setup: model and loss.
         problems: the batch, b of them.
+        streams: its randomness; each draw gets its own copy of it.
     """
 
-    def __init__(self, setup: Setup, problems: Sequence[Problem]) -> None:
-        self._setup, self._problems = setup, problems
+    def __init__(self, setup: Setup, problems: Sequence[Problem], streams: RandomStreams) -> None:
+        self._setup, self._problems, self._streams = setup, problems, streams
         self._bound: dict[int, Callable[[Tensor], Tensor]] = {}
 
     def __call__(self, x0: Tensor) -> Tensor:
         """(n, b, ...) -> (n, b); random augmentations are each draw's own."""
         n = len(x0)
         if n not in self._bound:
-            streams = RandomStreams(self._problems, self._setup.model.device, copies=n)
-            self._bound[n] = self._setup.loss.bind([*self._problems] * n, streams)
-        losses = self._bound[n](self._setup.model.decode(x0.flatten(0, 1)))
-        return losses.unflatten(0, (n, -1)) if losses.ndim else losses
+            self._bound[n] = self._setup.objective([*self._problems] * n, self._streams.copied(n))
+        return self._bound[n](self._setup.model.decode(x0.flatten(0, 1))).unflatten(0, (n, -1))
 
 
 def _steps(chain: Chain) -> list[tuple[int, list[int]]]:

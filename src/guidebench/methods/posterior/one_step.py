@@ -54,14 +54,16 @@ class OneStep(Method):
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
         cond = setup.condition(problems)
-        objective = setup.loss.bind(problems, streams)
+        objective = setup.objective(problems, streams)
         finite = FiniteCheck()
         losses: list[Tensor] = []
 
         def eps_model(x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
             assert cond is not None
+            streams.begin(len(losses))
             eps_cfg, loss, grad = self._guide(setup, guided, objective, x_t, t, cond)
             losses.append(loss)
+            finite("loss", loss, len(losses) - 1)
             finite("gradient", grad, len(losses) - 1)
             return eps_cfg + setup.model.schedule.sigma(t) * grad
 
@@ -77,7 +79,7 @@ class OneStep(Method):
         x0 = chain.output(state)
         history = {"loss": torch.stack(losses, dim=1)}
         parts = decoded(setup.model, x0, finite, chain.n_stages)
-        return Generation(parts, guided.cost, history, finite.failures)
+        return Generation(parts, self.cost(setup), guided.cost, history, finite.failures)
 
     def _guide(
         self, setup: Setup, guided: Guided, objective: Objective, x_t: Tensor, t: float, cond: Tensor

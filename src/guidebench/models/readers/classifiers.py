@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from guidebench.devices import exact_arithmetic
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models import torchvision_weights
 from guidebench.models.checkpoints import Checkpoint
@@ -199,6 +200,7 @@ def _load_small(classifier: SmallClassifier) -> Network:
 def _load_torchvision(classifier: TorchvisionClassifier) -> Network:
     from torchvision import models
 
+    exact_arithmetic()
     weights = torchvision_weights.published(classifier.architecture, classifier.pretrained)
     architecture = functools.partial(models.get_model, classifier.architecture, weights=None)
     if classifier.random_weights:

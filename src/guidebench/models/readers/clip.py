@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 
+from guidebench.devices import exact_arithmetic
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.models import weights
 from guidebench.models.readers.base import Reader
@@ -203,6 +204,7 @@ def _load(clip: CLIP) -> _Network:
     import open_clip
     from open_clip.constants import OPENAI_DATASET_MEAN, OPENAI_DATASET_STD
 
+    exact_arithmetic()
     directory = None if clip.directory is None else weights.resolve(clip.directory)
     quick_gelu = _quick_gelu(clip, directory)
     # 'fp64' does not exist in open_clip, and its half precisions keep LayerNorm in float32, as trained

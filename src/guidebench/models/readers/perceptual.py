@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from guidebench.devices import exact_arithmetic
 from guidebench.errors import ConfigError
 from guidebench.models import torchvision_weights
 from guidebench.models.readers.base import Reader
@@ -109,6 +110,7 @@ def _unit(features: Tensor) -> Tensor:
 
 @functools.lru_cache(maxsize=1)
 def _load(distance: PretrainedLPIPS) -> nn.Module:
+    exact_arithmetic()
     try:
         import lpips
     except ImportError as error:

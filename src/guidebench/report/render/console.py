@@ -21,8 +21,8 @@ _LONGEST_LABEL = 26
 def to_text(table: Table, width: int = 80) -> str:
     """The whole table: rows as value ± half-width, then n; comparisons one line each; the setting and notes once.
 
-    Columns that do not fit side by side follow below, each with the rows' names. An interval that is not symmetric stands
-    in brackets. Names that are too long end in "…"; the written files hold them whole.
+    Columns that do not fit side by side follow below, each with the rows' names. An interval that is not symmetric
+    stands in brackets. Names that are too long end in "…"; the written files hold them whole.
 
     Args:
         table: the table.

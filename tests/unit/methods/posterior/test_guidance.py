@@ -257,6 +257,18 @@ def test_d_pnp_samples_its_end_from_the_point_itself_whatever_the_sampler(mixtur
     assert list(end.times[1:]) == [at for at in setup.chain().times if at < 200]
 
 
+def test_d_pnps_steps_are_adamaxs() -> None:
+    grads, method = normal(5, 3, 2), DPnP(rate=0.3)
+    x = normal(3, 2, seed=1).requires_grad_()
+    state = {"x": x.detach().clone(), "mean": torch.zeros(3, 2), "peak": torch.zeros(3, 2)}
+    optimizer = torch.optim.Adamax([x], lr=0.3)
+    for n, grad in enumerate(grads, 1):
+        x.grad = grad
+        optimizer.step()
+        method._adamax(state, grad, n)
+        torch.testing.assert_close(state["x"], x.detach(), rtol=1e-12, atol=1e-12)
+
+
 def test_d_pnp_finds_the_likeliest_point(mixture, target, problems) -> None:
     """Of one Gaussian, denoising pulls towards its mean; the loss, clipped, pulls a little towards the target."""
     from guidebench.gradients.direct import Direct
@@ -266,7 +278,7 @@ def test_d_pnp_finds_the_likeliest_point(mixture, target, problems) -> None:
     unguided = DPnP(scale=1e-9, n_opt=200, n_augmentations=1).generate(problems, setup)
     guided = DPnP(scale=1.0, n_opt=200, n_augmentations=1).generate(problems, setup)
     assert (loss(guided.samples) < loss(unguided.samples)).all()
-    assert guided.cost == DPnP(n_opt=200).cost(setup)
+    assert guided.spent == guided.cost == DPnP(n_opt=200).cost(setup)
 
 
 @pytest.fixture
@@ -280,7 +292,7 @@ def test_draws_of_the_loss_are_those_of_one_at_a_time(setup: Setup, problems) ->
     from guidebench.methods.posterior.guidance import DecodedLoss
 
     draws = normal(5, 3, 3, 2, 2)
-    bound = DecodedLoss(setup, problems)
+    bound = DecodedLoss(setup, problems, setup.streams(problems))
     expected = torch.stack([bound(x[None])[0] for x in draws])
     torch.testing.assert_close(bound(draws), expected, rtol=1e-12, atol=0)
     assert bound(draws).shape == (5, 3)

@@ -204,14 +204,16 @@ def test_the_observation_is_carried_to_the_models_space(
 )
 def test_restores_towards_the_observation(setup: Setup, restorations: list[Restoration], method: Any) -> None:
     def misfit(samples: Tensor) -> Tensor:
-        return DecodedLoss(setup, restorations)(setup.model.encode(samples)[None])[0]
+        return DecodedLoss(setup, restorations, setup.streams(restorations))(
+            setup.model.encode(samples)[None]
+        )[0]
 
     generation = method.generate(restorations, setup)
     assert generation.samples.shape == (3, 3, 8, 8) and not generation.failures
     plain = Unguided().generate(restorations, setup)
     # clamped to [0, 1], which moves what noise pictures need
     assert (misfit(generation.samples) < 0.5 * misfit(plain.samples)).all()
-    assert generation.cost == method.cost(setup)
+    assert generation.cost == generation.spent == method.cost(setup)
     alone = method.generate(restorations[1:2], setup)
     torch.testing.assert_close(alone.latents[0], generation.latents[1], rtol=1e-4, atol=1e-4)
 

@@ -1,0 +1,1 @@
+"""What is learned once and then only read: embeddings, directions, corrective networks, translators, heads."""
