@@ -1,5 +1,4 @@
-"""Networks of noisy pixels, which see pictures averaged down: the unconditional model of animals and birds, its
-noise-aware classifier, and the diffusion autoencoder of faces."""
+"""Networks of noisy pixels: the unconditional model of animals and birds, its classifier, the faces' autoencoder."""
 
 import json
 from collections.abc import Callable

@@ -14,7 +14,7 @@ from embedded.data import DEVICE, to_tensor
 from embedded.margins import AdaFace, ArcFace, CosFace, ElasticFace, Margin
 from embedded.output import WEIGHTS, half
 from embedded.people import load_people
-from embedded.trainer import Loss, train_in_stages
+from embedded.stages import Loss, train_in_stages
 from guidebench.models.networks.adaface_ir import AdaFaceIR
 from guidebench.models.networks.iresnet import IResNet
 
@@ -40,7 +40,9 @@ def train(name: str, config: DictConfig) -> None:
     torch.manual_seed(config.seed)
     architecture = {str(key): value for key, value in OmegaConf.to_container(config.architecture).items()}
     network = NETWORKS[config.network](**architecture)
-    margin = MARGINS[config.margin](config.architecture.num_features, config.persons, **config.margin_arguments)
+    margin = MARGINS[config.margin](
+        config.architecture.num_features, config.persons, **config.margin_arguments
+    )
     trainee = Trainee(network, margin)
 
     def loss_of(stage: DictConfig) -> Loss:

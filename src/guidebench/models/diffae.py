@@ -34,7 +34,8 @@ class DiffAE(DiffusionModel):
         random_weights: build the architecture with random weights (seed 0) instead of loading `source`.
         dtype: precision of the network: "float32" or "bfloat16".
 
-    References: Preechakul et al., "Diffusion Autoencoders: Toward a Meaningful and Decodable Representation", CVPR 2022.
+    References: Preechakul et al., "Diffusion Autoencoders: Toward a Meaningful and Decodable Representation", CVPR
+        2022.
     """
 
     paper = "Preechakul et al. 2022"

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from guidebench.devices import device
 from guidebench.methods.base import Setup
 from guidebench.models.adm import ADM
+from guidebench.models.diffae import DiffAE
 from guidebench.models.readers.classifiers import SmallClassifier
+from guidebench.models.readers.face_recognition import TorchRecogniser
 from guidebench.models.readers.noisy_classifier import NoisyClassifier
 from guidebench.report.layout import Block, Cell, Column, Row, Table
 from guidebench.report.statistics import Estimate
 from guidebench.runner.job import Job
 from guidebench.samplers.ddim import DDIM
+from guidebench.studies.zoo.estimates import Row as Measured
 from guidebench.studies.zoo.measurements import PARTS, Models, PixelSpace, Readers
-from guidebench.studies.zoo.measurements import Row as Measured
+from guidebench.studies.zoo.portraits import FaceModels
 
 _CLASSIFIERS = (
     ("birds", "birds", ("birds",), 64),
@@ -30,7 +33,10 @@ _NOTES = (
     "classifier-free guidance, as in `method=none`.",
     "The model in pixel space takes 50 steps of DDIM with eta = 1.",
     "Intervals, 95 %: Wilson for rates, t for PSNR, Fisher for correlations, bootstrap for the overlap of errors, "
-    "jackknife over 20 groups of pictures for FID and KID.",
+    "jackknife over 20 groups of pictures for FID and KID, of persons for shared false matches.",
+    "Recognisers: persons of the gallery's kind beyond its end, neutral against smiling; a thousandth of the cross "
+    "pairs exceeds the threshold. Whom truth makes alike every judge mistakes: the second number of two judges takes "
+    "the chance among pairs as near in the drawing's own numbers.",
     "A CLIP chooses among 100 captions that say different things; all but the picture's own are false of it, unless "
     "said otherwise.",
     "An overlap of 1 is what independent errors give: P(both wrong) over P(first wrong) P(second wrong).",
@@ -95,6 +101,14 @@ def load(job: Job) -> Models:
             Setup(pixels, _PIXELS),
             NoisyClassifier("embedded/pixels_noisy_classifier"),
             ("animals", "birds"),
+        ),
+        FaceModels(
+            DiffAE("embedded/faces_autoencoder"),
+            TorchRecogniser("embedded/face_cosface"),
+            {
+                name: TorchRecogniser(f"embedded/face_{name.lower()}")
+                for name in ("ArcFace", "ElasticFace", "AdaFace")
+            },
         ),
     )
 

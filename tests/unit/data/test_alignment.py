@@ -18,7 +18,7 @@ def mapped(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
 def landmarks(seed: int = 0) -> np.ndarray:
     """68 points of an upright face whose eyes are 60 apart, a little at random."""
     rng = np.random.default_rng(seed)
-    points = rng.normal(0, 1, (68, 2)) + [150, 160]
+    points = rng.normal((150, 160), 1, (68, 2))
     points[36:42] += [-30, -20]
     points[42:48] += [30, -20]
     points[30] = [151, 165]
@@ -32,7 +32,9 @@ def smooth_picture(height: int = 320, width: int = 300) -> np.ndarray:
     return np.stack(waves, axis=-1).round().astype(np.uint8)
 
 
-@pytest.mark.parametrize(("angle", "scale", "shift"), [(0.0, 1.0, (0, 0)), (0.7, 0.3, (5, -9)), (-2.9, 4.0, (1, 2))])
+@pytest.mark.parametrize(
+    ("angle", "scale", "shift"), [(0.0, 1.0, (0, 0)), (0.7, 0.3, (5, -9)), (-2.9, 4.0, (1, 2))]
+)
 def test_a_known_similarity_is_found(angle: float, scale: float, shift: tuple[float, float]) -> None:
     points = np.random.default_rng(1).normal(0, 10, (5, 2))
     known = transform(angle, scale, shift)
@@ -87,7 +89,9 @@ def test_the_square_of_an_upright_face() -> None:
 
 def test_the_square_moves_with_the_face() -> None:
     turn = transform(-0.5, 1.4, (7.0, 80.0))
-    np.testing.assert_allclose(ffhq_square(mapped(turn, landmarks())), mapped(turn, ffhq_square(landmarks())), atol=1e-9)
+    np.testing.assert_allclose(
+        ffhq_square(mapped(turn, landmarks())), mapped(turn, ffhq_square(landmarks())), atol=1e-9
+    )
 
 
 def test_the_crop_samples_the_square() -> None:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.functional import conv2d, group_norm, linear, silu
 
+from guidebench.diffusion.grids import Linspace
 from guidebench.errors import ConfigError, WeightsError
 from guidebench.methods.base import Setup
 from guidebench.models.base import Guided
@@ -111,15 +112,15 @@ def test_encoding_is_undone_by_sampling_as_the_steps_grow_fine(model: DiffAE) ->
     pictures = images(1, seed=1)
     z, x0 = model.semantic(pictures), model.encode(pictures)
     errors = []
-    for n_steps in (25, 100):
-        sampler = DDIM(n_steps=n_steps)
+    for n_steps in (100, 400):
+        sampler = DDIM(n_steps=n_steps, grid=Linspace())
         times = sampler.times(model.schedule)
         up, down = (sampler.chain(model.schedule, times=t) for t in (times[::-1], times))
         with torch.no_grad():
             (x_T,) = sample(up, model.eps, up.init(x0), cond=z)
             (again,) = sample(down, model.eps, down.init(x_T), cond=z)
         errors.append(float((again - x0).square().mean().sqrt()))
-    assert errors[1] < 0.5 * errors[0] and errors[1] < 0.05
+    assert errors[1] < 0.4 * errors[0]  # the error is of first order in the step
 
 
 def test_conditions_are_the_codes_of_pictures(model: DiffAE) -> None:
@@ -158,10 +159,18 @@ def test_a_lightning_file_is_read_by_its_prefix_and_nothing_in_it_runs(
     monkeypatch.setitem(sys.modules, program.__name__, program)
     network = model.modules["unet"].state_dict()
     state = collections.OrderedDict({f"ema_model.{key}": value for key, value in network.items()})
-    state |= {f"model.{key}": torch.zeros_like(value) for key, value in network.items()} | {"x_T": torch.ones(2)}
+    state |= {f"model.{key}": torch.zeros_like(value) for key, value in network.items()} | {
+        "x_T": torch.ones(2)
+    }
     path = tmp_path / "last.ckpt"
     torch.save(
-        {"state_dict": state, "callbacks": {Callback: Callback()}, "hyper_parameters": Config(a=1), "epoch": 3}, path
+        {
+            "state_dict": state,
+            "callbacks": {Callback: Callback()},
+            "hyper_parameters": Config(a=1),
+            "epoch": 3,
+        },
+        path,
     )
     monkeypatch.delitem(sys.modules, program.__name__)
     loaded = DiffAE(str(path), SMALL, prefix="state_dict.ema_model.")
@@ -171,7 +180,7 @@ def test_a_lightning_file_is_read_by_its_prefix_and_nothing_in_it_runs(
     assert torch.equal(loaded.semantic(images(1)), z)
     with pytest.raises(WeightsError, match=r"no tensor whose key starts with 'state_dict\.net\.'"):
         DiffAE(str(path), SMALL, prefix="state_dict.net.").load("cpu")
-    with pytest.raises(WeightsError, match="1 unexpected"):
+    with pytest.raises(WeightsError, match=r"unexpected \(such as ema_model\."):
         DiffAE(str(path), SMALL, prefix="state_dict.").load("cpu")
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from guidebench.models.networks.iresnet import final_side, initialise
+from guidebench.models.networks.iresnet import final_side, initialise, small_branch
 
 
 class IRBlock(nn.Module):
@@ -35,7 +35,7 @@ class IRBlock(nn.Module):
             nn.BatchNorm2d(out_channels),
             nn.PReLU(out_channels),
             nn.Conv2d(out_channels, out_channels, 3, stride=stride, padding=1, bias=False),
-            nn.BatchNorm2d(out_channels),
+            small_branch(out_channels),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class AdaFaceIR(nn.Module):
             nn.Linear(channels * final_side(image_size) ** 2, num_features),
             nn.BatchNorm1d(num_features, affine=False),
         )
-        initialise(self, (block.res_layer[5] for block in blocks))
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, side, side) in [-1, 1], blue first -> (b, num_features)."""

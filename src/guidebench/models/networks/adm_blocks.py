@@ -178,10 +178,12 @@ class Block(nn.ModuleList):
 
 
 def halve(x: Tensor) -> Tensor:
+    """Means over squares of two by two."""
     return avg_pool2d(x, 2)
 
 
 def double(x: Tensor) -> Tensor:
+    """Every pixel as a square of two by two."""
     return interpolate(x, scale_factor=2, mode="nearest")
 
 

@@ -51,7 +51,7 @@ class Encoder(nn.Module):
         self._attended, self._head_channels = set(attention_resolutions), num_head_channels
         self._model_channels = model_channels
         self._emb_channels, self._z_channels = 4 * model_channels, z_channels
-        self.time_embed = nn.Sequential(
+        self.time_embed: nn.Module = nn.Sequential(
             nn.Linear(model_channels, self._emb_channels),
             nn.SiLU(),
             nn.Linear(self._emb_channels, self._emb_channels),

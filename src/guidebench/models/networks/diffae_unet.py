@@ -23,7 +23,9 @@ class EncoderBlock(nn.Module):
         resample: of the features before the convolution, and of the skip connection.
     """
 
-    def __init__(self, channels: int, out_channels: int, groups: int, resample: Resample | None = None) -> None:
+    def __init__(
+        self, channels: int, out_channels: int, groups: int, resample: Resample | None = None
+    ) -> None:
         super().__init__()
         self.resample = resample
         self.in_layers = nn.Sequential(
@@ -106,7 +108,7 @@ class SemanticEncoder(nn.Module):
 class TimeEmbedding(nn.Module):
     """The two layers of ADM's time embedding under DiffAE's key `time_embed.time_embed`."""
 
-    def __init__(self, layers: nn.Sequential) -> None:
+    def __init__(self, layers: nn.Module) -> None:
         super().__init__()
         self.time_embed = layers
 

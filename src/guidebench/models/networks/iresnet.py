@@ -4,7 +4,7 @@ ArcFace, CosFace and ElasticFace publish their `backbone.pth` in it; `layers=(3,
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ class IResNetBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(out_channels)
         self.prelu = nn.PReLU(out_channels)
         self.conv2 = nn.Conv2d(out_channels, out_channels, 3, stride=stride, padding=1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.bn3 = small_branch(out_channels)
         self.downsample = (
             nn.Sequential(
                 nn.Conv2d(channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels)
@@ -72,15 +72,20 @@ class IResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.prelu = nn.PReLU(channels)
         for number, (width, count) in enumerate(zip(widths, layers, strict=True), start=1):
-            blocks = [IResNetBlock(channels, width, 2), *(IResNetBlock(width, width, 1) for _ in range(count - 1))]
+            blocks = [
+                IResNetBlock(channels, width, 2),
+                *(IResNetBlock(width, width, 1) for _ in range(count - 1)),
+            ]
             self.add_module(f"layer{number}", nn.Sequential(*blocks))
             channels = width
         self.bn2 = nn.BatchNorm2d(channels)
         self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels * final_side(image_size) ** 2, num_features)
         self.features = nn.BatchNorm1d(num_features)
-        self.features.weight.requires_grad_(False)  # stays 1: scaling one feature would undo the margin's geometry
-        initialise(self, (block.bn3 for block in self.modules() if isinstance(block, IResNetBlock)))
+        self.features.weight.requires_grad_(
+            False
+        )  # stays 1: scaling one feature would undo the margin's geometry
+        initialise(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """(b, 3, side, side) in [-1, 1] -> (b, num_features)."""
@@ -95,10 +100,15 @@ def final_side(image_size: int) -> int:
     return math.ceil(image_size / 2**STRIDES)
 
 
-def initialise(network: nn.Module, last_norms: Iterable[nn.BatchNorm2d]) -> None:
-    """Unit gain for convolutions; residual branches, given by their last norms, start small: depth adds no scale."""
+def initialise(network: nn.Module) -> None:
+    """Unit gain for every convolution."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-    for norm in last_norms:
-        nn.init.constant_(norm.weight, 0.2)
+
+
+def small_branch(channels: int) -> nn.BatchNorm2d:
+    """The last norm of a residual branch, small at first: random weights keep their scale at any depth."""
+    norm = nn.BatchNorm2d(channels)
+    nn.init.constant_(norm.weight, 0.2)
+    return norm

@@ -1,5 +1,6 @@
 """Face recognisers: embeddings of aligned faces, whose cosine says whether two pictures show one person."""
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
@@ -170,11 +171,22 @@ class InsightfaceRecogniser(FaceRecogniser):
             ) from error
 
 
+def match_threshold(impostors: Tensor, false_match_rate: float) -> float:
+    """The smallest threshold that no more than this share of impostors' similarities exceeds, strictly.
+
+    Args:
+        impostors: similarities (n,) of pictures of different persons.
+        false_match_rate: the share, such as 1e-3 of 102 x 101 pairs, which lets 10 pass.
+    """
+    allowed = math.floor(false_match_rate * len(impostors) + 1e-9)
+    return float(impostors.sort(descending=True).values[allowed])
+
+
 def _choice(checkpoint: Checkpoint, key: str, given: str | None, among: Mapping[str, Any]) -> Any:
     """What the configuration or the directory's config.json says of `key`."""
     if given is None and checkpoint.architecture is None:
         given = Checkpoint(checkpoint.source).arguments().get(key)
-    if given not in among:
+    if given is None or given not in among:
         raise WeightsError(
             f"{checkpoint.source}: {key} is {given!r}; set it in the configuration, or in the directory's config.json, "
             f"to one of {', '.join(among)}"

@@ -56,6 +56,24 @@ class Bar:
         return f"{' and '.join(ends)}: {'met' if met else 'missed'}{', close' if close else ''}"
 
 
+REPORTED = Bar()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement.
+
+    Args:
+        what: was measured, with its unit.
+        number: the result.
+        bar: what it is held against.
+    """
+
+    what: str
+    number: Number
+    bar: Bar = REPORTED
+
+
 def rate(right: Booleans) -> Number:
     """Percentage of True, of (n,), with Wilson's interval."""
     successes, n = int(right.sum()), right.size

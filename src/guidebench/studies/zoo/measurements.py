@@ -16,11 +16,11 @@ from guidebench.models.readers.aesthetic import AestheticHead
 from guidebench.models.readers.classifiers import Classifier, SmallClassifier
 from guidebench.models.readers.clip import CLIP
 from guidebench.models.readers.noisy_classifier import NoisyClassifier
-from guidebench.studies.zoo import drawing, reading
+from guidebench.studies.zoo import drawing, portraits, reading
 from guidebench.studies.zoo.estimates import (
     Bar,
     Booleans,
-    Number,
+    Row,
     correlation,
     error_overlap,
     mean,
@@ -33,23 +33,6 @@ CANDIDATES = 100
 
 NOISE_LEVELS = (1, 100, 200, 300, 500, 700)
 """Of ADM's table of 1000, where the noise-aware classifier is measured."""
-
-REPORTED = Bar()
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measurement.
-
-    Args:
-        what: was measured, with its unit.
-        number: the result.
-        bar: what it is held against.
-    """
-
-    what: str
-    number: Number
-    bar: Bar = REPORTED
 
 
 @dataclass(frozen=True)
@@ -95,6 +78,7 @@ class Models:
         features: the network of FID and KID.
         heads: aesthetic heads by role.
         pixels: the model in pixel space.
+        faces: recognisers and the diffusion autoencoder.
     """
 
     setup: Setup
@@ -103,6 +87,7 @@ class Models:
     features: SmallClassifier
     heads: Mapping[str, AestheticHead]
     pixels: PixelSpace
+    faces: portraits.FaceModels
 
 
 def autoencoder(models: Models, n: int) -> Iterator[Row]:
@@ -243,6 +228,16 @@ def aesthetics(models: Models, n: int) -> Iterator[Row]:
         yield Row(f"{role}: correlation with the rule of pleasantness", number)
 
 
+def recognisers(models: Models, n: int) -> Iterator[Row]:
+    """Recognisers of faces, see `portraits`."""
+    return portraits.recognition(models.faces, n)
+
+
+def faces_autoencoder(models: Models, n: int) -> Iterator[Row]:
+    """The diffusion autoencoder of faces, see `portraits`."""
+    return portraits.autoencoding(models.faces, n)
+
+
 PARTS: dict[str, tuple[str, Callable[[Models, int], Iterator[Row]], int]] = {
     "vae": ("Autoencoder, held-out pictures", autoencoder, 5),
     "clip": ("CLIPs, held-out pictures and captions", captions, 5),
@@ -250,6 +245,8 @@ PARTS: dict[str, tuple[str, Callable[[Models, int], Iterator[Row]], int]] = {
     "classifiers": ("Classifiers, held-out pictures", classifiers, 5),
     "pixels": ("Pixel space, animals and birds at 32 pixels", pixel_space, 5),
     "distances": ("Distances in features, all worlds", distances, 5),
+    "recognisers": ("Face recognisers, persons that no picture of training shows", recognisers, 2),
+    "faces": ("Diffusion autoencoder of faces, held-out pictures", faces_autoencoder, 1),
     "aesthetic": ("Aesthetic heads, held-out pictures", aesthetics, 5),
 }
 """What can be measured: title, function, and how many times `n` pictures it takes."""
