@@ -95,7 +95,7 @@ class FlowGrad(Method):
         if self.n_opt == 0:
             return Unguided().generate(problems, setup)
         chain, guided, streams = self._controlled(setup.chain()), setup.guided(), setup.streams(problems)
-        cond, image_loss, finite = setup.condition(problems), setup.loss.bind(problems, streams), FiniteCheck()
+        cond, image_loss, finite = setup.condition(problems), setup.objective(problems, streams), FiniteCheck()
 
         def objective(final: State) -> Tensor:
             return image_loss(setup.model.decode(chain.output(final)))
@@ -108,6 +108,7 @@ class FlowGrad(Method):
         }
         gains = torch.tensor(chain.gains, device=x_T.device).view(-1, *(1,) * x_T.ndim)
         for step in setup.progress.steps(self.n_opt, state):
+            streams.begin(step)
             controls = [u.detach().requires_grad_(g != 0) for u, g in zip(state["controls"], chain.gains, strict=True)]
             run = ChainRun(chain, guided, chain.init(state["x_T"]), cond=cond, noises=controls)
             result = setup.gradient.value_and_grad(run, objective)
@@ -119,11 +120,13 @@ class FlowGrad(Method):
             state["controls"] = state["controls"] - self.rate * grads
             if self.form == "impulse":  # the one before the first step
                 state["x_T"] = state["x_T"] - self.rate * result.state_grad[0]
+        for step, values in enumerate(state["loss"].T):  # those of before an interruption too
+            finite("loss", values, step)
         with torch.no_grad():
             controls = list(state["controls"])
             final = sample(chain, guided, chain.init(state["x_T"]), cond=cond, noises=controls)
         parts = decoded(setup.model, chain.output(final), finite, self.n_opt)
-        return Generation(parts, guided.cost, {"loss": state["loss"]}, finite.failures)
+        return Generation(parts, self.cost(setup), guided.cost, {"loss": state["loss"]}, finite.failures)
 
     def _controlled(self, chain: Chain) -> ControlledChain:
         """The chain with its controls; an impulse before step k + 1 is one after step k."""

@@ -56,7 +56,7 @@ class ImplicitDiffusion(Method):
         if self.n_opt == 0:
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
-        image_loss, noises = setup.loss.bind(problems, streams), setup.noises(chain, streams)
+        image_loss, noises = setup.objective(problems, streams), setup.noises(chain, streams)
         x_T, cond, finite = setup.x_T(streams), setup.condition(problems), FiniteCheck()
         losses, underway = [], deque[_Underway]()
 
@@ -64,6 +64,7 @@ class ImplicitDiffusion(Method):
             return image_loss(setup.model.decode(chain.output(final)))
 
         for turn in range(self.n_opt + chain.n_stages - 1):
+            streams.begin(turn)
             if turn < self.n_opt:
                 underway.append(_Underway([chain.init(x_T)], []))
             for path in underway:
@@ -78,13 +79,16 @@ class ImplicitDiffusion(Method):
             run = ChainRun(chain, guided, arrived.states[0], cond=conds, noises=noises)
             value, grad, cond_grad = _pulled_back(run, arrived.states, objective)
             losses.append(value)
+            finite("loss", value, len(losses))
             finite("gradient", grad, len(losses))
             finite("gradient of the condition", cond_grad, len(losses))
             x_T, cond = x_T - self.rate * grad, cond - self.rate * cond_grad
         with torch.no_grad():
             final = sample(chain, guided, chain.init(x_T), cond=cond, noises=noises)
         parts = decoded(setup.model, chain.output(final), finite, self.n_opt)
-        return Generation(parts, guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures)
+        return Generation(
+            parts, self.cost(setup), guided.cost, {"loss": torch.stack(losses, dim=1)}, finite.failures
+        )
 
     def cost(self, setup: Setup) -> Cost:
         if self.n_opt == 0:

@@ -66,7 +66,7 @@ class LatentDescent(Method):
         if self.n_updates == 0:
             return Unguided().generate(problems, setup)
         chain, guided, streams = setup.chain(), setup.guided(), setup.streams(problems)
-        image_loss, noises = setup.loss.bind(problems, streams), setup.noises(chain, streams)
+        image_loss, noises = setup.objective(problems, streams), setup.noises(chain, streams)
         finite = FiniteCheck()
 
         def objective(final: State) -> Tensor:
@@ -76,6 +76,7 @@ class LatentDescent(Method):
         losses = torch.zeros(len(problems), self.n_updates, device=x_T.device)
         state = {"x_T": x_T, "cond": setup.condition(problems), "loss": losses}
         for step in setup.progress.steps(self.n_updates, state):
+            streams.begin(step)
             cond = state["cond"].detach().requires_grad_("cond" in self.optimised)
             run = ChainRun(chain, guided, chain.init(state["x_T"]), cond=cond, noises=noises)
             result = setup.gradient.value_and_grad(run, objective)
@@ -87,10 +88,12 @@ class LatentDescent(Method):
             if isinstance(result.cond_grad, Tensor):
                 finite("gradient of the condition", result.cond_grad, step)
                 state["cond"] = cond.detach() - self.step_size * result.cond_grad
+        for step, values in enumerate(state["loss"].T):  # those of before an interruption too
+            finite("loss", values, step)
         with torch.no_grad():
             final = sample(chain, guided, chain.init(state["x_T"]), cond=state["cond"], noises=noises)
         parts = decoded(setup.model, chain.output(final), finite, self.n_updates)
-        return Generation(parts, guided.cost, {"loss": state["loss"]}, finite.failures)
+        return Generation(parts, self.cost(setup), guided.cost, {"loss": state["loss"]}, finite.failures)
 
     def cost(self, setup: Setup) -> Cost:
         chain = setup.chain()

@@ -13,6 +13,7 @@ from guidebench.methods.morphing.encoders import Encoder, Inversion
 from guidebench.methods.morphing.parents import encode_parents
 from guidebench.methods.none import Unguided
 from guidebench.problems import Problem
+from guidebench.samplers.base import sample
 from guidebench.samples import Part
 
 _BLENDS = "blends"  # the stream of random weights
@@ -51,7 +52,8 @@ class BestBlend(Method):
     @torch.no_grad()
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         parents, streams = encode_parents(problems, setup, self.encoder), setup.streams(problems)
-        objective, finite, spent = setup.loss.bind(problems, streams), FiniteCheck(), Cost()
+        objective, finite = setup.objective(problems, streams), FiniteCheck()
+        chain, guided = setup.chain(), setup.guided()
         weights = self._weights(streams.normal((self.n_blends, 2), _BLENDS))
         state = {
             "latents": torch.zeros(self.n_blends, *parents.x_T[0].shape, device=weights.device),
@@ -59,10 +61,16 @@ class BestBlend(Method):
         }
         for i in setup.progress.steps(self.n_blends, state):
             start = parents.blended(weights[:, i, 0], self.interpolation, weights[:, i, 1])
-            made = Unguided().generate(problems, start)
-            spent += made.cost
-            state["latents"][i] = made.latents
-            state["loss"][i] = objective(setup.model.decode(made.latents))
+            streams.begin(i)
+            final = sample(
+                chain,
+                guided,
+                chain.init(start.start),
+                cond=start.cond,
+                noises=start.noises(chain, setup.streams(problems)),
+            )
+            state["latents"][i] = chain.output(final)
+            state["loss"][i] = objective(setup.model.decode(state["latents"][i]))
         best = state["loss"].nan_to_num(torch.inf).argmin(dim=0)
         rows = torch.arange(len(problems), device=best.device)
         parts = decoded(setup.model, state["latents"][best, rows], finite, self.n_blends)
@@ -70,7 +78,7 @@ class BestBlend(Method):
             frames = torch.stack([setup.model.decode(x0) for x0 in state["latents"]], dim=1)
             parts["frames"] = Part("frames", frames.clamp(0, 1))
         history = {"loss": state["loss"].T, "weight": weights[..., 0]}
-        return Generation(parts, parents.cost + spent, history, finite.failures)
+        return Generation(parts, self.cost(setup), parents.cost + guided.cost, history, finite.failures)
 
     def _weights(self, normal: Tensor) -> Tensor:
         """Weights of noise and code, (b, n, 2); standard normal draws become uniform ones."""

@@ -61,7 +61,7 @@ class DiM(Method):
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         parents = encode_parents(problems, setup, self.encoder, self.pre_morph)
         generation = self.method.generate(problems, parents.blended(self.weight, self.interpolation))
-        generation.cost += parents.cost
+        generation.cost, generation.spent = self.cost(setup), generation.spent + parents.cost
         return generation
 
     def cost(self, setup: Setup) -> Cost:

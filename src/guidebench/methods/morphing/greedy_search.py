@@ -45,12 +45,13 @@ class GreedySearch(Method):
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         parents, chain = encode_parents(problems, setup, self.encoder), setup.chain()
         streams, model = setup.streams(problems), setup.model
-        loss, finite = setup.loss.bind(problems, streams), FiniteCheck()
+        loss, finite = setup.objective(problems, streams), FiniteCheck()
         start = parents.blended(0.5, self.interpolation)
         noises, both = start.noises(chain, streams), CountedModel(model.eps, rows=2)
         state, losses = chain.init(start.start), []
         weights = torch.linspace(0, 1, self.n_blends).tolist()
         for k in range(chain.n_stages):
+            streams.begin(k)
             x_t, t = chain.query(state, k)
             predicted = both(torch.cat([x_t, x_t]), t, torch.cat(parents.cond)).chunk(2)
             alpha_t, sigma_t = chain.schedule.alpha(t), chain.schedule.sigma(t)
@@ -65,7 +66,7 @@ class GreedySearch(Method):
             finite("x_t", state[0], k)
         parts = decoded(model, chain.output(state), finite, chain.n_stages)
         history: dict[str, Tensor] = {"loss": torch.stack(losses, dim=1)}
-        return Generation(parts, parents.cost + both.cost, history, finite.failures)
+        return Generation(parts, self.cost(setup), parents.cost + both.cost, history, finite.failures)
 
     def cost(self, setup: Setup) -> Cost:
         return Cost(nfe_fwd=2 * (self.encoder.evaluations(setup) + setup.chain().n_stages))

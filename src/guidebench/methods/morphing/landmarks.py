@@ -41,7 +41,7 @@ class LandmarkMorph(Method):
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         pictures = [*field(problems, "a", "method"), *field(problems, "b", "method")]
         images = to_tensor([picture.load() for picture in pictures], setup.model.device)
-        return Generation({"sample": Part("image", warped_average(images, problems, self.weight))}, Cost())
+        return Generation({"sample": Part("image", warped_average(images, problems, self.weight))}, Cost(), Cost())
 
     def cost(self, setup: Setup) -> Cost:
         return Cost()
