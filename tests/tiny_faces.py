@@ -11,7 +11,6 @@ from torch import Tensor
 from guidebench.diffusion.analytic import TanhNetwork
 from guidebench.diffusion.schedules import Linear, NoiseSchedule
 from guidebench.models.base import DiffusionModel
-from guidebench.models.readers.base import Reader
 from guidebench.models.readers.face_recognition import FaceRecogniser
 from guidebench.pixels import to_tensor
 from guidebench.problems import Morph, Picture
@@ -67,7 +66,7 @@ class TinyAutoencoder(DiffusionModel):
         return "smooth"
 
 
-class LinearRecogniser(FaceRecogniser, Reader):
+class LinearRecogniser(FaceRecogniser):
     """Embeddings are a random projection of the pixels."""
 
     def __init__(self, seed: int = 0, pixels: int = 48) -> None:

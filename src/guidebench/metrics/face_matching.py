@@ -10,7 +10,7 @@ from torch import Tensor
 from guidebench.errors import ConfigError
 from guidebench.metrics.base import Metric
 from guidebench.models.readers.base import Reader
-from guidebench.models.readers.face_recognition import FaceRecogniser
+from guidebench.models.readers.face_recognition import FaceRecogniser, match_threshold
 from guidebench.models.readers.portraits import embeddings
 from guidebench.pixels import to_tensor
 from guidebench.problems import Picture, Problem, field
@@ -25,12 +25,6 @@ class Gallery(Protocol):
 
     def pictures(self) -> Sequence[Picture]:
         """Everybody's neutral picture, then everybody's smiling one in the same order."""
-
-
-def false_match_threshold(impostors: Tensor, rate: float) -> float:
-    """The least threshold above which at most `rate` of the scores (n,) of different people lie."""
-    allowed = int(rate * len(impostors) + 1e-9)  # a product such as 0.001 * 10000 may fall short by rounding
-    return float(impostors.double().sort(descending=True).values[min(allowed, len(impostors) - 1)])
 
 
 def impostor_scores(recogniser: FaceRecogniser, gallery: Gallery) -> Tensor:
@@ -82,7 +76,7 @@ class FaceMatch(Metric):
     @property
     def threshold(self) -> float:
         """The cosine above which two pictures count as one person."""
-        return false_match_threshold(impostor_scores(self.recogniser, self.gallery), self.false_match_rate)
+        return match_threshold(impostor_scores(self.recogniser, self.gallery), self.false_match_rate)
 
     def similarities(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         """Cosines with both people, (b, 2), float64."""
@@ -217,7 +211,7 @@ class MorphingAttackPotential(Metric):
 
     def _passes(self, recogniser: FaceRecogniser, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         """Whether a recogniser is deceived about both people, (b,)."""
-        threshold = false_match_threshold(impostor_scores(recogniser, self.gallery), self.false_match_rate)
+        threshold = match_threshold(impostor_scores(recogniser, self.gallery), self.false_match_rate)
         matches = [
             similarities(recogniser, images, problems, fields) > threshold
             for fields in (("a", "b"), ("other_a", "other_b"))

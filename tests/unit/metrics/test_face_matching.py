@@ -13,11 +13,9 @@ from guidebench.metrics.face_matching import (
     MatchThreshold,
     MorphingAttackPotential,
     ParentSimilarity,
-    false_match_threshold,
     impostor_scores,
 )
-from guidebench.models.readers.base import Reader
-from guidebench.models.readers.face_recognition import FaceRecogniser
+from guidebench.models.readers.face_recognition import FaceRecogniser, match_threshold
 from guidebench.pixels import to_tensor
 from guidebench.problems import Morph, Picture
 
@@ -25,17 +23,17 @@ from guidebench.problems import Morph, Picture
 @pytest.mark.parametrize("n, allowed", [(10302, 10), (10000, 10), (1000, 1), (999, 0), (50, 0)])
 def test_the_threshold_lets_exactly_the_allowed_impostors_pass(n: int, allowed: int) -> None:
     scores = torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    threshold = false_match_threshold(scores, 0.001)
+    threshold = match_threshold(scores, 0.001)
     assert (scores > threshold).sum() == allowed
     assert (scores > np.nextafter(threshold, -1)).sum() > allowed  # no smaller one would do
     assert (scores >= threshold).sum() == allowed + 1  # a match is strict
 
 
 def test_equal_impostors_never_let_more_pass() -> None:
-    assert (torch.ones(5000) > false_match_threshold(torch.ones(5000), 0.01)).sum() == 0
+    assert (torch.ones(5000) > match_threshold(torch.ones(5000), 0.01)).sum() == 0
 
 
-class Angles(FaceRecogniser, Reader):
+class Angles(FaceRecogniser):
     """A picture's red level is an angle in the plane; `turn` tells recognisers apart."""
 
     def __init__(self, turn: float = 0.0) -> None:

@@ -38,6 +38,7 @@ class BestBlend(Method):
 
     paper = "Morph-PIPE (Zhang et al. 2023)"
     reads = ("a", "b")
+    conditions = True
 
     def __init__(
         self,

@@ -34,6 +34,7 @@ class DiM(Method):
     """
 
     paper = "DiM (Blasingame & Liu 2024)"
+    conditions = True
 
     def __init__(
         self,
@@ -57,6 +58,11 @@ class DiM(Method):
     def uses(self) -> tuple[Use, ...]:  # type: ignore[override]
         """What the method uses."""
         return self.method.uses
+
+    @property
+    def keeps_noise(self) -> bool:  # type: ignore[override]
+        """Whether the method does."""
+        return self.method.keeps_noise
 
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         parents = encode_parents(problems, setup, self.encoder, self.pre_morph)

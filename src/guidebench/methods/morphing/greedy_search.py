@@ -31,6 +31,7 @@ class GreedySearch(Method):
 
     paper = "Greedy-DiM-S (Blasingame & Liu 2024)"
     reads = ("a", "b")
+    conditions = True
 
     def __init__(
         self,

@@ -33,6 +33,7 @@ class LandmarkMorph(Method):
 
     paper = "landmark-based morphing (Scherhag et al. 2019)"
     reads = ("a", "b", "landmarks_a", "landmarks_b")
+    conditions = True
     uses = ()
 
     def __init__(self, weight: float = 0.5) -> None:
