@@ -208,3 +208,21 @@ def test_the_gallery_has_102_plain_persons_twice_who_occur_nowhere_else() -> Non
 def test_a_face_that_cannot_be_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(FACES.picture("train", 0), **change)  # type: ignore[arg-type]
+
+
+def test_portraits_of_a_person_keep_who_it_is_and_change_the_rest() -> None:
+    first, *others = FACES.person("train", 3, 4)
+    assert first == FACES.picture("train", 3)
+    assert FACES.person("train", 3, 2) == (first, others[0])
+    lasting = first.attributes - {"glasses", "lipstick"}
+    for other in others:
+        assert other.identity == first.identity
+        assert other.attributes - {"glasses", "lipstick"} == lasting
+        assert other.setting != first.setting
+
+
+def test_the_gallery_goes_on_with_persons_who_are_in_no_split() -> None:
+    assert FACES.gallery()[9] == FACES.subject(10)
+    persons = {FACES.subject(number).neutral.identity for number in range(1, 301)}
+    drawn = {FACES.picture(split, i).identity for split in ("train", "test") for i in range(300)}
+    assert len(persons) == 300 and not persons & drawn
