@@ -21,9 +21,9 @@ from guidebench.runner.tables import compose_table
 def documented(checkout: Path, kind: str, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The component whose module and YAML are shown under `src/guidebench/...` and `conf/...`."""
     text = (checkout / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    package, group = {"loss": ("losses", "loss"), "metric": ("metrics", "metric")}[kind]
+    package = {"loss": "losses", "metric": "metrics", "artefact": "artefacts"}[kind]
     code = re.search(rf"`src/guidebench/{package}/{name}\.py`\n\n```python\n(.*?)```", text, re.DOTALL)
-    node = re.search(rf"`conf/{group}/{name}\.yaml`\n\n```yaml\n(.*?)```", text, re.DOTALL)
+    node = re.search(rf"`conf/{kind}/{name}\.yaml`\n\n```yaml\n(.*?)```", text, re.DOTALL)
     assert code and node
     module = types.ModuleType(f"guidebench.{package}.{name}")
     exec(compile(code[1], "CONTRIBUTING.md", "exec"), module.__dict__)

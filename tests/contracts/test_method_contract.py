@@ -1,6 +1,8 @@
 """What every method promises, whatever it does: discovered from conf/method."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,7 @@ from guidebench.models.base import DiffusionModel
 from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.problems import Problem
 from guidebench.runner.compat import check_compatibility
+from guidebench.runner.drafts import Draft
 from guidebench.runner.job import Job
 from tiny_models import CLASSES
 
@@ -62,6 +65,25 @@ class Counted:
 
     def _backward(self, grad: Tensor) -> None:
         self.backwards += len(grad)
+
+
+class KilledError(Exception):
+    pass
+
+
+class MortalDraft(Draft):
+    """Saves before every step; dies when the `at`-th is about to be taken."""
+
+    def __init__(self, folder: Path, at: int | None = None) -> None:
+        super().__init__(folder / "drafts" / "state.safetensors", "contract", 0.0, folder / "quarantine")
+        self.at, self.passed = at, 0
+
+    def steps(self, n: int, state: dict[str, Tensor]) -> Iterator[int]:
+        for k in super().steps(n, state):
+            if self.passed == self.at:
+                raise KilledError
+            self.passed += 1
+            yield k
 
 
 def compose(name: str, sampler: str, clips: dict[str, str], *overrides: str) -> Job:
@@ -172,6 +194,39 @@ def test_the_declared_cost_is_what_the_network_sees(
     assert generation.spent == generation.cost == counted
     method: Method = made.build("method")
     assert method.cost(setup(made, model)) == counted
+
+
+@each("method")
+def test_killed_at_every_step_of_every_loop_it_goes_on_bit_identically(
+    name: str,
+    sampler: str,
+    clip_directories: dict[str, str],
+    model: LatentDiffusion | ADM,
+    tmp_path: Path,
+) -> None:
+    made = compose(name, sampler, clip_directories, *FIXED_COST["checkpointed"])
+
+    def attempt(draft: MortalDraft) -> Generation:
+        method: Method = made.build("method")
+        return method.generate(some_problems(made), replace(setup(made, model), progress=draft))
+
+    uninterrupted = MortalDraft(tmp_path / "whole")
+    whole = attempt(uninterrupted)
+    if not uninterrupted.passed:
+        pytest.skip("has no loops beside the sampler's")
+    for at in range(uninterrupted.passed):
+        folder = tmp_path / str(at)
+        with pytest.raises(KilledError):
+            attempt(MortalDraft(folder, at))
+        draft = MortalDraft(folder)
+        resumed = attempt(draft)
+        again = draft.passed - (uninterrupted.passed - at)
+        assert again <= 1  # the last step of a loop that had ended
+        assert torch.equal(resumed.samples, whole.samples) and torch.equal(resumed.latents, whole.latents)
+        assert (resumed.cost, resumed.spent, resumed.failures) == (whole.cost, whole.spent, whole.failures)
+        assert resumed.history.keys() == whole.history.keys()
+        assert all(torch.equal(curve, whole.history[name]) for name, curve in resumed.history.items())
+        assert not (folder / "quarantine").exists()
 
 
 @each("method")

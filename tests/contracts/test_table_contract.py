@@ -7,7 +7,8 @@ import yaml
 
 from guidebench.errors import ConfigError
 from guidebench.runner.compose import shipped
-from guidebench.runner.tables import TableFile, compose_table, table_names
+from guidebench.runner.table_file import TableFile, table_names
+from guidebench.runner.tables import compose_table
 
 FILES = {name: TableFile.read(name) for name in table_names()}
 STUDIES = [name for name, file in FILES.items() if file.is_study]

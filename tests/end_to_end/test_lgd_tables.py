@@ -8,7 +8,7 @@ from PIL import Image
 from guidebench.cli import plan, table
 from guidebench.data.pictures import imagenet_names
 from guidebench.errors import ConfigError, DataError
-from guidebench.runner.tables import TableFile
+from guidebench.runner.table_file import TableFile
 from tiny_models import make_classifier_directory
 
 SMALL = [  # ADM and its classifier, shrunk

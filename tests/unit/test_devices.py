@@ -38,7 +38,7 @@ LOADS: dict[str, Callable[[dict[str, str]], object]] = {
     "device": lambda directories: device("cpu"),
     "model": _latent_diffusion,
     "clip": lambda directories: CLIP(directory=directories["guide"]).encode_text(["a"]),
-    "classifier": lambda directories: TorchvisionClassifier("resnet18", "IMAGENET1K_V1", True).classes,
+    "classifier": lambda directories: TorchvisionClassifier("resnet18", "IMAGENET1K_V1", True).load("cpu"),
     "small classifier": lambda directories: SmallClassifier("embedded/animals_judge").load("cpu"),
     "features": lambda directories: InceptionV3(random_weights=True).load("cpu"),
 }

@@ -30,7 +30,7 @@ def main(argv: list[str]) -> int:
     from guidebench.report.gallery import write_gallery
     from guidebench.runner.sources import prepared, stored_records
 
-    records = stored_records(composed, prepared(composed, references=False))
+    records = stored_records(composed, prepared(composed, run=False))
     if records.empty:
         command = " ".join(["guidebench table", arguments.name, *arguments.overrides])
         raise DataError(f"nothing of {arguments.name} is stored; run `{command}` first")

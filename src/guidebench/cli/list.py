@@ -13,7 +13,7 @@ import guidebench
 from guidebench.cli.printing import say, say_json, width
 from guidebench.runner.compose import shipped
 from guidebench.runner.suggest import suggestion
-from guidebench.runner.tables import TableFile, table_names
+from guidebench.runner.table_file import TableFile, table_names
 
 GROUPS = (
     "method",

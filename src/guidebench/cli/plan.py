@@ -30,8 +30,10 @@ def main(argv: list[str]) -> int:
     if len(names) > 1:
         parser.error(f"one table at a time, got {' '.join(names)}")
     composed = compose_table(names[0], overrides) if names else None
-    if composed and composed.study:
-        say(f"{composed.name} is a study: computed at once by `guidebench table {composed.name}`")
+    if composed and composed.source in ("study", "gradients"):
+        say(
+            f"{composed.name} is computed at once by `guidebench table {composed.name}`; nothing of it is stored"
+        )
         return 0
     jobs = composed.jobs if composed else _jobs(overrides)
     stores = composed is None or composed.source == "samples"
@@ -65,6 +67,7 @@ def _plan(jobs: Sequence[RowJob], *, stores: bool, with_probe: bool, as_json: bo
     probed = probe(jobs[-1].job) if with_probe else None
     plans = [remaining(experiment, probed) for experiment in experiments]
     missing, evaluations = sum(p.missing for p in plans), sum(p.evaluations for p in plans)
+    to_learn = {found: name for e in experiments for name, found in e.unlearned().items()}
     seconds = None
     if probed:
         parts = [p.seconds or (0.0, 0.0) for p in plans]
@@ -86,6 +89,7 @@ def _plan(jobs: Sequence[RowJob], *, stores: bool, with_probe: bool, as_json: bo
                     }
                     for entry, plan in zip(jobs, plans, strict=True)
                 ],
+                "artefacts_to_learn": to_learn,
                 "samples_to_make": missing,
                 "network_evaluations": evaluations,
                 "seconds": seconds,
@@ -108,6 +112,9 @@ def _plan(jobs: Sequence[RowJob], *, stores: bool, with_probe: bool, as_json: bo
         took = _range(plan.seconds) if plan.seconds else "not probed"
         counts = (plan.samples, plan.samples - plan.missing, plan.cost.nfe_fwd, plan.cost.nfe_bwd)
         say(line(entry.name, [*map(str, counts), took]))
+    if to_learn:
+        named = ", ".join(f"{name} ({found})" for found, name in to_learn.items())
+        say(f"to be learned before, not in the time: {named}")
     say(f"{missing} samples to make, {evaluations} network evaluations (NFE are per sample)")
     if probed and seconds:
         say(f"{_range(seconds)} on this machine as it is now, of which {_duration(probed.start)} to start")

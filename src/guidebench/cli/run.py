@@ -65,11 +65,12 @@ def _job(cfg: DictConfig) -> None:
 
 def _run(cfg: DictConfig) -> None:
     from guidebench.cli.progress import GenerationProgress
-    from guidebench.runner.evaluate import check_references, evaluate, summary
+    from guidebench.runner.evaluate import check_problems, check_references, evaluate, summary
     from guidebench.runner.experiment import Experiment
 
     experiment = Experiment(Job.from_config(cfg))
     check_references(experiment.job)
+    check_problems(experiment)
     config, console = experiment.job.config, Console()
     choice, seed = HydraConfig.get().runtime.choices["method"], config["seed"]
     missing, progress = experiment.missing(), GenerationProgress(console, choice)

@@ -5,7 +5,8 @@ import argparse
 from rich.console import Console
 
 from guidebench.cli.printing import say, say_json, width
-from guidebench.runner.tables import compose_table, table_names
+from guidebench.runner.table_file import table_names
+from guidebench.runner.tables import compose_table
 
 
 def main(argv: list[str], alias: str = "") -> int:

@@ -15,7 +15,7 @@ from guidebench.diffusion.schedules import NoiseSchedule
 class Gaussian:
     """Exact noise prediction where the data are N(mean, diag(variance)).
 
-    eps_hat = sigma (x - alpha mean) / (alpha^2 variance + sigma^2).
+    eps_hat = sigma (x - alpha mean) / (alpha^2 variance + sigma^2); where alpha = 0, x0_hat = mean.
 
     Args:
         schedule: the noise schedule.
@@ -31,6 +31,8 @@ class Gaussian:
         """`cond`, where given, is added to the mean: (b, d)."""
         alpha_t, sigma_t = self.schedule.alpha(t), self.schedule.sigma(t)
         mean = self.mean if cond is None else self.mean + cond
+        if alpha_t == 0.0:
+            return mean + 0.0 * x_t
         return sigma_t * (x_t - alpha_t * mean) / (alpha_t**2 * self.variance + sigma_t**2)
 
     def ode_gain(self, t: float, u: float) -> Tensor:
@@ -46,8 +48,9 @@ class GaussianMixture:
     """Exact noise prediction of a mixture of isotropic Gaussians, with conditioning and guidance.
 
     x_0 ~ sum_k w_k N(mu_k, variance I); eps_hat = sigma (x - alpha sum_k r_k mu_k) / (alpha^2 variance + sigma^2) with
-    the posterior weights r_k. The conditioning is a tensor of logits (b, K) added to log w: minus infinity removes a
-    component. With `cfg_scale` other than 1: uncond + cfg_scale (cond - uncond), both in one batch.
+    the posterior weights r_k; where alpha = 0, x0_hat = sum_k r_k mu_k. The conditioning is a tensor of logits (b, K)
+    added to log w: minus infinity removes a component. With `cfg_scale` other than 1: uncond + cfg_scale (cond -
+    uncond), both in one batch.
 
     Args:
         schedule: the noise schedule.
@@ -86,7 +89,10 @@ class GaussianMixture:
         )
 
     def _predict(self, x_t: Tensor, t: float, logits: Tensor) -> Tensor:
-        mean = self.schedule.alpha(t) * (self._posterior(x_t, t, logits) @ self.means)
+        expected, alpha_t = self._posterior(x_t, t, logits) @ self.means, self.schedule.alpha(t)
+        if alpha_t == 0.0:
+            return expected
+        mean = alpha_t * expected
         return self.schedule.sigma(t) * (x_t - mean) / self._variance(t)
 
     def _posterior(self, x_t: Tensor, t: float, logits: Tensor | float) -> Tensor:

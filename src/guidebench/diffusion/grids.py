@@ -68,6 +68,14 @@ def _check_count(n_steps: int, n_timesteps: int) -> None:
         raise ConfigError(f"sampler.n_steps: got {n_steps}; allowed are 1 … {n_timesteps}")
 
 
+def _check_signal(schedule: NoiseSchedule, grid: Grid) -> None:
+    if schedule.alpha(schedule.t_max) == 0.0:
+        raise ConfigError(
+            f"sampler.grid: {type(grid).__name__} spaces noise levels, and {schedule!r} begins in pure noise, whose "
+            "level is infinite; set sampler.grid._target_ to guidebench.diffusion.grids.Linspace or Shifted"
+        )
+
+
 def _on_table(schedule: NoiseSchedule, times: NDArray[np.float64]) -> tuple[float, ...]:
     """Times rounded to indices where the schedule is a table."""
     rounded = np.round(times) if isinstance(schedule, TableSchedule) else times
@@ -156,6 +164,31 @@ class Linspace(Grid):
 
 
 @dataclass(frozen=True)
+class Shifted(Grid):
+    """N even times from t_max, of which more than half are noisier than the middle, and then the clean time.
+
+    A time at the share r of the way from clean to t_max moves to shift r / (1 + (shift - 1) r): what keeps the noise
+    level that a picture *looks* to have when it gets more pixels.
+
+    Args:
+        shift: 3 in Stable Diffusion 3, e^mu in FLUX; 1 leaves the times even.
+        last: share at which the last of the N times lies before it is shifted; null = 1 / N.
+
+    References: Esser et al. 2024 (Stable Diffusion 3), eq. 23.
+    """
+
+    shift: float = 3.0
+    last: float | None = None
+
+    def __call__(self, schedule: NoiseSchedule, n_steps: int) -> tuple[float, ...]:
+        """See the class."""
+        shares = np.linspace(1.0, 1.0 / n_steps if self.last is None else self.last, n_steps)
+        shares = self.shift * shares / (1.0 + (self.shift - 1.0) * shares)
+        clean = schedule.t_clean
+        return (*_on_table(schedule, clean + shares * (schedule.t_max - clean)), clean)
+
+
+@dataclass(frozen=True)
 class Quadratic(Grid):
     """t_min + (t_max - t_min) (1 - i/N)^2: steps shrink towards the data; rounded to indices on a table."""
 
@@ -177,6 +210,7 @@ class UniformLambda(Grid):
 
     def __call__(self, schedule: NoiseSchedule, n_steps: int) -> tuple[float, ...]:
         """See the class."""
+        _check_signal(schedule, self)
         lams = np.linspace(schedule.lam(schedule.t_max), schedule.lam(schedule.t_min), n_steps + 1)
         inner = [schedule.time_of_lam(float(lam)) for lam in lams[1:-1]]
         times = np.array([schedule.t_max, *inner, schedule.t_min])
@@ -199,6 +233,7 @@ class Karras(Grid):
 
     def __call__(self, schedule: NoiseSchedule, n_steps: int) -> tuple[float, ...]:
         """See the class."""
+        _check_signal(schedule, self)
         high = schedule.sigma(schedule.t_max) / schedule.alpha(schedule.t_max)
         low = schedule.sigma(schedule.t_min) / schedule.alpha(schedule.t_min)
         ramp = np.linspace(high ** (1 / self.rho), low ** (1 / self.rho), n_steps) ** self.rho

@@ -1,7 +1,8 @@
 """Noise schedules: x_t = alpha_t x_0 + sigma_t eps, with coefficients always in float64.
 
 A time is whatever the network is conditioned on: an index 0 … n-1 of a table, t in [t_min, 1] of the continuous VP
-process, or sigma itself for EDM. Every schedule also has a *clean time*, where alpha = 1 and sigma = 0.
+process and of a rectified flow, or sigma itself for EDM. Every schedule also has a *clean time*, where alpha = 1 and
+sigma = 0. The noisiest time may be pure noise, alpha = 0: rectified flows, and tables with zero terminal SNR.
 """
 
 import math
@@ -31,7 +32,7 @@ class NoiseSchedule(ABC):
 
     @abstractmethod
     def lam(self, t: float) -> float:
-        """Half log-SNR, strictly decreasing in t; +inf at the clean time."""
+        """Half log-SNR, strictly decreasing in t; +inf at the clean time, -inf where alpha = 0."""
 
     @abstractmethod
     def time_of_lam(self, lam: float) -> float:
@@ -53,9 +54,13 @@ class NoiseSchedule(ABC):
     def transfer(self, t: float, u: float) -> tuple[float, float]:
         """Coefficients (a, b) of the exponential-Euler step x_u = a x_t + b eps_hat(x_t, t), in either direction.
 
-        a = alpha_u / alpha_t and b = sigma_u - a sigma_t = -sigma_u (e^(lam_u - lam_t) - 1), in the form that
-        stays finite where sigma_u = 0. From noisy to clean b <= 0.
+        It is x_u = alpha_u x0_hat + sigma_u eps_hat: a = alpha_u / alpha_t and b = sigma_u - a sigma_t =
+        -sigma_u (e^(lam_u - lam_t) - 1), in the form that stays finite where sigma_u = 0. From noisy to clean b <= 0.
+        Where alpha_t = 0, x_t / sigma_t is eps_hat and the network says x0_hat (`Prediction.told`): (sigma_u /
+        sigma_t, alpha_u) are then the coefficients of x_t and of x0_hat.
         """
+        if self.alpha(t) == 0.0:
+            return self.sigma(u) / self.sigma(t), self.alpha(u)
         a = self.alpha(u) / self.alpha(t)
         return a, self.sigma(u) - a * self.sigma(t)
 
@@ -112,7 +117,8 @@ class TableSchedule(NoiseSchedule):
 
     @cached_property
     def _lam(self) -> NDArray[np.float64]:
-        return 0.5 * (np.log(self.alphas_cumprod) - np.log1p(-self.alphas_cumprod))
+        with np.errstate(divide="ignore"):  # zero terminal SNR
+            return 0.5 * (np.log(self.alphas_cumprod) - np.log1p(-self.alphas_cumprod))
 
     def _index(self, t: float) -> int | None:
         """t as an index, or None for a fractional time; the range is checked."""
@@ -281,6 +287,41 @@ class ContinuousVP(NoiseSchedule):
         delta = self.beta_1 - self.beta_0
         # The root in its form without cancellation: 4 (-log alpha) / (beta_0 + sqrt(beta_0^2 - 4 delta log alpha)).
         return -4.0 * log_alpha / (self.beta_0 + math.sqrt(self.beta_0**2 - 4.0 * delta * log_alpha))
+
+
+@dataclass(frozen=True)
+class RectifiedFlow(NoiseSchedule):
+    """The straight line between data and noise: alpha = 1 - t, sigma = t on t in (0, 1]; pure noise at t = 1.
+
+    Args:
+        t_min: the least noisy time.
+
+    References: Liu et al. 2023 (rectified flow); Lipman et al. 2023 (flow matching).
+    """
+
+    t_min: float = 1e-3
+
+    t_max = 1.0
+    t_clean = 0.0
+
+    def alpha(self, t: float) -> float:
+        """1 - t."""
+        return 1.0 - t
+
+    def sigma(self, t: float) -> float:
+        """t."""
+        return t
+
+    def lam(self, t: float) -> float:
+        """log((1 - t) / t)."""
+        if t in (0.0, 1.0):
+            return math.inf if t == 0.0 else -math.inf
+        return math.log1p(-t) - math.log(t)
+
+    def time_of_lam(self, lam: float) -> float:
+        """1 / (1 + e^lam)."""
+        self.check_lam(lam)
+        return 1.0 / (1.0 + math.exp(lam))
 
 
 @dataclass(frozen=True)

@@ -194,6 +194,11 @@ def adjoint_nodes(chain: Chain, grid: Grid | None, n_steps: int | None) -> tuple
             "gradient: a continuous adjoint starts where sampling ends, and no network is defined at clean data; set "
             "sampler.grid.final=t_min"
         )
+    if chain.schedule.alpha(chain.times[0]) == 0.0:
+        raise ConfigError(
+            "gradient: a continuous adjoint is infinite in pure noise, alpha = 0, where this sampling begins; choose "
+            "gradient=checkpointed, or a sampler.grid that begins later"
+        )
     if grid is None:
         if n_steps not in (None, n):
             raise ConfigError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from guidebench.diffusion.cost import Cost
+from guidebench.diffusion.prediction import Prediction
 from guidebench.gradients.base import (
     ChainGradient,
     ChainRun,
@@ -42,7 +43,8 @@ class OneStepEstimate(GradientStrategy):
             leaves = tuple(s.detach().requires_grad_() for s in run.state)
             x_t, t = chain.query(leaves, 0)
             eps = run.eps(x_t, t, 0)
-            final = chain.ended((x_t - chain.schedule.sigma(t) * eps) / chain.schedule.alpha(t))
+            alpha_t, sigma_t = chain.schedule.alpha(t), chain.schedule.sigma(t)
+            final = chain.ended(Prediction.of_told(eps, x_t, alpha_t, sigma_t).x0)
         value, cotangent = value_and_cotangent(objective, final)
         grads = scaled_vjp(final, (*leaves, *others), cotangent, per_row=not run.params)
         inputs.add(others, grads[len(leaves) :])

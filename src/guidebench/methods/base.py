@@ -51,9 +51,9 @@ class Setup:
         sampler: how it is sampled.
         loss: what guides.
         gradient: how to differentiate through a whole chain.
+        cfg_scale: weight of classifier-free guidance.
         artefact: the weights of what was learned, by the name that it has among the method's parameters ("embedding",
             or "embeddings.smile" in a mapping of several).
-        cfg_scale: weight of classifier-free guidance.
         progress: hands out the steps of long loops.
     """
 
@@ -61,8 +61,8 @@ class Setup:
     sampler: Sampler = _NO_SAMPLER
     loss: Loss = _NO_LOSS
     gradient: GradientStrategy = _NO_GRADIENT
-    artefact: Mapping[str, Mapping[str, Tensor]] = _NO_ARTEFACT
     cfg_scale: float = 1.0
+    artefact: Mapping[str, Mapping[str, Tensor]] = _NO_ARTEFACT
     progress: Progress = field(default_factory=Progress)
 
     def chain(self) -> Chain:
@@ -180,6 +180,7 @@ class Method(ABC):
     uses: ClassVar[tuple[Use, ...]] = ("sampler", "loss")
     conditions: ClassVar[bool] = False
     keeps_noise: ClassVar[bool] = False
+    revision: ClassVar[int] = 2
 
     @abstractmethod
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:

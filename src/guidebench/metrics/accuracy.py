@@ -39,6 +39,9 @@ class Accuracy(Metric):
     def protocol(self) -> str:
         return f"top-1 accuracy; judge {self.classifier.network_id}; whole image, antialiased bilinear"
 
+    def check(self, problems: Sequence[Problem]) -> None:
+        self.classifier.labels(problems)
+
     @torch.no_grad()
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         labels = self.classifier.labels(problems, images.device)

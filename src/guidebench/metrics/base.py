@@ -43,6 +43,13 @@ class Measure(ABC):
         """Identifies the networks' weights: a value measured with others is another value."""
         return " ".join(reader.fingerprint() for reader in self.readers) or "none"
 
+    def check(self, problems: Sequence[Problem]) -> None:  # noqa: B027
+        """See that what was asked can be measured, before any sample is made.
+
+        Raises:
+            ConfigError, DataError: a problem cannot, such as a prompt that the judge cannot read; says what to do.
+        """
+
     @property
     @abstractmethod
     def protocol(self) -> str:

@@ -41,6 +41,9 @@ class ClassifierLoss(Metric):
     def protocol(self) -> str:
         return f"cross-entropy; judge {self.classifier.network_id}; whole image, antialiased bilinear"
 
+    def check(self, problems: Sequence[Problem]) -> None:
+        self.classifier.labels(problems)
+
     @torch.no_grad()
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         labels = self.classifier.labels(problems, images.device)

@@ -61,6 +61,13 @@ class PromptSuccess(Metric):
     def protocol(self) -> str:
         return f"percentage of images that meet their prompt; judge: {self.judge.name}"
 
+    def check(self, problems: Sequence[Problem]) -> None:
+        """A judge made of rules is asked about a blank picture: it says which prompts it cannot read."""
+        if not self.judge.readers:
+            blank = np.zeros((64, 64, 3), np.uint8)
+            for prompt in dict.fromkeys(field(problems, "prompt", "metric=prompt_success")):
+                self.judge.judge(blank, prompt)
+
     def evaluate(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         prompts = field(problems, "prompt", "metric=prompt_success")
         verdicts = [self.judge.judge(i, prompt) for i, prompt in zip(to_uint8(images), prompts, strict=True)]

@@ -68,6 +68,8 @@ class DiffusionModel(ABC):
     def eps(self, x_t: Tensor, t: float, cond: Tensor | None) -> Tensor:
         """Noise prediction eps_hat(x_t, t, cond), (b, ...), float32; differentiable in x_t and cond.
 
+        Where alpha_t = 0, x_t is the noise, and the clean sample x0_hat is predicted instead (`Prediction.told`).
+
         Cost: one network row per sample.
         """
 

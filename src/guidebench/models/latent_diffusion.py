@@ -151,7 +151,8 @@ class LatentDiffusion(DiffusionModel):
     @property
     def sample_shape(self) -> tuple[int, ...]:
         config = self._part("unet").config
-        return config.in_channels, config.sample_size, config.sample_size
+        sides = config.sample_size  # one number for squares
+        return config.in_channels, *((sides, sides) if isinstance(sides, int) else sides)
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         tokenizer = self._part("tokenizer")
@@ -183,7 +184,7 @@ class LatentDiffusion(DiffusionModel):
         time = torch.as_tensor(t, device=self._device)
         (raw,) = self._part("unet")(x_t.to(self._dtype), time, cond.to(self._dtype), return_dict=False)
         kind = scheduler_config.PARAMETERISATIONS[self._scheduler_config["prediction_type"]]
-        return Prediction(kind, raw.to(x_t.dtype), x_t, self.schedule.alpha(t), self.schedule.sigma(t)).eps
+        return Prediction(kind, raw.to(x_t.dtype), x_t, self.schedule.alpha(t), self.schedule.sigma(t)).told
 
     def decode(self, x0: Tensor) -> Tensor:
         vae = self._part("vae")

@@ -122,7 +122,7 @@ class MDM(DiffusionModel):
         text = x_t.new_zeros(len(x_t), int(network.text_width)) if cond is None else cond  # type: ignore[arg-type]
         times = torch.full((len(x_t),), float(t), device=x_t.device)
         x0 = network(x_t.to(self._dtype), times, text.to(self._dtype)).to(x_t.dtype)
-        return Prediction("x0", x0, x_t, self.schedule.alpha(t), self.schedule.sigma(t)).eps
+        return Prediction("x0", x0, x_t, self.schedule.alpha(t), self.schedule.sigma(t)).told
 
     def decode(self, x0: Tensor) -> Tensor:
         """Motions (b, frames, 66 + 263): positions of the 22 joints, the root first, metres; then the features."""

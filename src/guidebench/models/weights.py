@@ -42,18 +42,24 @@ def resolve(path: str) -> Path:
 def digest(path: Path) -> str:
     """SHA-256 over the names and contents of a file or of all files of a directory, `sha256:<hex>`."""
     files = tuple(sorted(p for p in path.rglob("*") if p.is_file())) if path.is_dir() else (path,)
-    return _digest(path, files, tuple((f.stat().st_size, f.stat().st_mtime_ns) for f in files))
+    return _digest(path, files, tuple(_state(file) for file in files))
 
 
 @functools.lru_cache(maxsize=16)
-def _digest(path: Path, files: tuple[Path, ...], stats: tuple[tuple[int, int], ...]) -> str:
-    """The digest of files in the state that `stats` describes; read once per process and state."""
+def _digest(path: Path, files: tuple[Path, ...], states: tuple[tuple[int, int, int], ...]) -> str:
+    """The digest of files in these states; read once per process and state."""
     total = hashlib.sha256()
     for file in files:
         name = file.relative_to(path).as_posix() if path.is_dir() else ""
         with file.open("rb") as stream:
             total.update(f"{name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def _state(file: Path) -> tuple[int, int, int]:
+    """What changes when a file's bytes do: its size and times, the last of which cannot be set back."""
+    found = file.stat()
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _check_whole(file: Path) -> None:

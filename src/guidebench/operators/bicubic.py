@@ -1,7 +1,7 @@
 """Bicubic downsampling as a separable strided convolution with reflected borders."""
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -36,6 +36,8 @@ class BicubicDownsampling(LinearOperator):
 
     References: Kawar et al. 2022 (DDRM), "SRConv" of the authors' code; Keys 1981 for the kernel.
     """
+
+    revision: ClassVar[int] = 2
 
     def __init__(self, factor: int = 4) -> None:
         if factor < 2:

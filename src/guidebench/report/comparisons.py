@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from guidebench.report import pairs as paired
 from guidebench.report import statistics
 from guidebench.report.groups import ALL, Group, SetValues, paper_numbers, paper_text
 from guidebench.report.layout import Comparison
+from guidebench.report.pairs import HolmStep, Pairs
 from guidebench.report.paper import Numbers
 from guidebench.report.spec import ComparisonSpec, TableSpec
-from guidebench.report.statistics import Estimate, HolmStep, Interval, Pairs
+from guidebench.report.statistics import Estimate, Interval
 
 ALPHA = 0.05
 _NO_RATIO = (statistics.UNBOUNDED, statistics.ZERO_DENOMINATOR)
@@ -32,8 +34,8 @@ def compare(
         for declared in spec.comparisons
         if declared.by_group or group.category == ALL or not spec.group_by or len(names) == 1
     ]
-    p_values = [statistics.paired_p_value(pairs) for _, _, pairs in family]
-    steps = statistics.holm(p_values, ALPHA)
+    p_values = [paired.paired_p_value(pairs) for _, _, pairs in family]
+    steps = paired.holm(p_values, ALPHA)
     return tuple(
         _comparison(group, declared, pairs, p_value, step, names, spec)
         for (group, declared, pairs), p_value, step in zip(family, p_values, steps, strict=True)
@@ -84,13 +86,13 @@ def _change(pairs: Pairs, relative: bool, confidence: float) -> tuple[Estimate, 
     The ratio to a reference that is not clearly different from 0 says nothing: the difference stands for it.
     """
     if relative:
-        ratio = statistics.relative_change(pairs)
-        adjusted = statistics.relative_change(pairs, confidence)
+        ratio = paired.relative_change(pairs)
+        adjusted = paired.relative_change(pairs, confidence)
         if not {ratio.no_interval, adjusted.no_interval} & set(_NO_RATIO):
             return ratio, adjusted.interval, ""
-    difference = statistics.paired_difference(pairs)
+    difference = paired.paired_difference(pairs)
     note = ", as the reference is near 0" if relative else ""
-    return difference, statistics.paired_difference(pairs, confidence).interval, note
+    return difference, paired.paired_difference(pairs, confidence).interval, note
 
 
 def _pairs(group: Group, declared: ComparisonSpec, spec: TableSpec, set_values: SetValues) -> Pairs:
@@ -98,7 +100,7 @@ def _pairs(group: Group, declared: ComparisonSpec, spec: TableSpec, set_values: 
     values = frame if declared.column in frame.columns else frame.assign(**{declared.column: float("nan")})
     sides = [values[values["row"] == name] for name in (declared.row, declared.against)]
     set_value = set_values.get(group.block, {}).get(declared.column)
-    return statistics.pair(sides[0], sides[1], declared.column, spec.cluster_by, set_value)
+    return paired.pair(sides[0], sides[1], declared.column, spec.cluster_by, set_value)
 
 
 def _finding(

@@ -1,12 +1,14 @@
 """Which choices go together. Each rule is one function; each refusal says what to change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from guidebench.errors import ConfigError
 from guidebench.gradients.base import GradientStrategy
 from guidebench.methods.base import Method
 from guidebench.models.base import DiffusionModel
+from guidebench.models.readers.classifiers import Classifier
+from guidebench.problems import Problem
 from guidebench.runner.job import Job
 from guidebench.samplers.base import Sampler
 
@@ -23,6 +25,24 @@ def check_compatibility(job: Job) -> list[str]:
     for rule in _RULES:
         rule(job)
     return shared_networks(job)
+
+
+def check_classes(job: Job, problems: Sequence[Problem]) -> None:
+    """Refuse classifiers that number or call the problems' classes otherwise, before anything is made.
+
+    Raises:
+        ConfigError: loss or metric whose classifier has other classes.
+    """
+    parts: dict[str, Any] = {f"metrics.{name}": metric for name, metric in job.metrics().items()}
+    if "loss" in job.build("method").uses:
+        parts["loss"] = job.build("loss")
+    for where, part in parts.items():
+        for reader in part.readers if "label" in part.reads else ():
+            if isinstance(reader, Classifier):
+                try:
+                    reader.labels(problems)
+                except ConfigError as error:
+                    raise ConfigError(f"{where}: {error}") from error
 
 
 def _reversible_gradient_needs_reversible_sampler(job: Job) -> None:

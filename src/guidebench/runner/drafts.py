@@ -268,5 +268,5 @@ def _checksum(about: str, tensors: Mapping[str, Tensor]) -> str:
     found = hashlib.sha256(about.encode())
     for name in sorted(tensors):
         found.update(name.encode())
-        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
+        found.update(tensors[name].reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()

@@ -119,6 +119,16 @@ def check_references(job: Job) -> None:
             _ = metric.reference
 
 
+def check_problems(experiment: Experiment) -> None:
+    """See that every metric can measure what the job asks for, before samples are made in vain.
+
+    Raises:
+        ConfigError, DataError: one cannot; says what to do.
+    """
+    for metric in experiment.job.metrics().values():
+        metric.check(experiment.problems)
+
+
 def summary(experiment: Experiment, records: pd.DataFrame) -> dict[str, float]:
     """Every metric over all samples of a job: the mean, or the value of the set."""
     values = dict.fromkeys(experiment.job.config["metrics"], np.nan)

@@ -19,8 +19,8 @@ from guidebench.devices import device
 from guidebench.diffusion.cost import Cost
 from guidebench.methods.base import Generation, Method, Setup
 from guidebench.problems import Problem
-from guidebench.runner.artefacts import ArtefactRecord, learned, recipes
-from guidebench.runner.compat import check_compatibility
+from guidebench.runner.artefacts import ArtefactRecord, learned, read_record, recipes
+from guidebench.runner.compat import check_classes, check_compatibility
 from guidebench.runner.drafts import Draft
 from guidebench.runner.identity import digest
 from guidebench.runner.job import Job
@@ -70,6 +70,7 @@ class Experiment:
         self._whole: dict[Problem, Record] = {}
         self._fits: int = config["batch_size"]
         self.problems: list[Problem] = job.build("dataset").problems(job.seeds)
+        check_classes(job, self.problems)
 
     @functools.cached_property
     def batches(self) -> tuple[Batch, ...]:
@@ -246,6 +247,11 @@ class Experiment:
             name: learned(self.store, recipe, self.model, environment(device), every)
             for name, recipe in self.recipes.items()
         }
+
+    def unlearned(self) -> dict[str, str]:
+        """Recipe hashes of the method's artefacts that the store lacks, by name."""
+        hashes = {name: recipe.hash for name, recipe in self.recipes.items()}
+        return {name: found for name, found in hashes.items() if read_record(self.store, found) is None}
 
     def cost(self) -> Cost:
         """Network rows per sample that the method declares."""

@@ -16,7 +16,7 @@ from guidebench.metrics.base import SetMetric
 from guidebench.report.groups import SetValues
 from guidebench.report.spec import TableSpec
 from guidebench.runner import gradients, resources
-from guidebench.runner.evaluate import check_references, evaluate, set_values
+from guidebench.runner.evaluate import check_problems, check_references, evaluate, set_values
 from guidebench.runner.experiment import Batch, Experiment, environment
 from guidebench.runner.tables import ComposedTable, RowJob
 from guidebench.runner.watch import Watch
@@ -91,7 +91,7 @@ def _machine(composed: ComposedTable) -> dict[str, str]:
 
 
 def _samples(composed: ComposedTable, run: bool, watch: Watch) -> Found:
-    experiments = prepared(composed, references=run)
+    experiments = prepared(composed, run=run)
     if run:
         failed, records = _generated(composed, experiments, watch)
     else:
@@ -118,21 +118,22 @@ def _samples(composed: ComposedTable, run: bool, watch: Watch) -> Found:
     )
 
 
-def prepared(composed: ComposedTable, references: bool) -> list[Experiment]:
-    """Every job's experiment; all that can be refused without a network is refused here.
+def prepared(composed: ComposedTable, run: bool) -> list[Experiment]:
+    """Every job's experiment; all that can be refused before the first sample is refused here.
 
     Args:
         composed: the table.
-        references: see that reference images are there.
+        run: see that reference images are there, and that metrics can measure what is asked for.
 
     Raises:
         ConfigError: choices do not go together.
         DataError: a dataset or reference images cannot be read.
     """
     experiments = [Experiment(entry.job) for entry in composed.jobs]
-    if references:
-        for job in {entry.block: entry.job for entry in composed.jobs}.values():
-            check_references(job)
+    if run:
+        for experiment in {e.block: x for e, x in zip(composed.jobs, experiments, strict=True)}.values():
+            check_references(experiment.job)
+            check_problems(experiment)
     return experiments
 
 

@@ -43,7 +43,11 @@ Noises = Sequence[Tensor | None]
 """One entry per stage: standard normal (b, ...), or None where the stage adds no noise."""
 
 EpsModel = Callable[[Tensor, float, Tensor | None], Tensor]
-"""(x_t (b, ...), t, cond) -> eps_hat (b, ...): noise prediction, guidance included; rows are independent."""
+"""(x_t (b, ...), t, cond) -> eps_hat (b, ...): noise prediction, guidance included; rows are independent.
+
+Where alpha_t = 0, x_t is the noise, and it is x0_hat that is returned (`Prediction.told`); the coefficients of a
+chain's stage there, its gain included, are those of x0_hat.
+"""
 
 OnStage = Callable[[int, State], None]
 """Called with (k, state) after stage k, to watch or to check; must not change the state."""
@@ -80,7 +84,7 @@ class Chain(ABC):
 
         Args:
             state: before the stage.
-            eps: predicted noise at the query, (b, ...).
+            eps: predicted noise at the query, (b, ...); the predicted sample where alpha_t = 0.
             k: the stage.
             noise: standard normal (b, ...) where `needs_noise(k)`.
         """

@@ -20,6 +20,8 @@ def ddim_step(schedule: NoiseSchedule, t: float, u: float, eta: float = 0.0) -> 
     if eta == 0.0:
         return Step(a, b)
     sigma_t, sigma_u = schedule.sigma(t), schedule.sigma(u)
+    if schedule.alpha(t) == 0.0:  # x_t is the noise that x_u keeps of, and the network says x0_hat
+        return Step(math.sqrt(1.0 - eta * eta) * sigma_u / sigma_t, b, eta * sigma_u)
     c = eta * sigma_u / sigma_t * math.sqrt(max(sigma_t**2 - (sigma_u / a) ** 2, 0.0))
     return Step(a, math.sqrt(max(sigma_u**2 - c * c, 0.0)) - a * sigma_t, c)
 

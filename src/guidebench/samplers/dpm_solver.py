@@ -61,7 +61,9 @@ class MultistepChain(Chain):
     def update(self, state: State, eps: Tensor, k: int, noise: Tensor | None = None) -> State:
         """One step; the new prediction becomes the previous one."""
         x, step = state[0], self.steps[k]
-        prediction = eps if self.algorithm == "dpmsolver" else (x - step.sigma_t * eps) / step.alpha_t
+        # Where alpha_t = 0, `eps` is x0_hat; that step is first order and so is the next, so none extrapolates from it.
+        told_is_it = self.algorithm == "dpmsolver" or step.alpha_t == 0.0
+        prediction = eps if told_is_it else (x - step.sigma_t * eps) / step.alpha_t
         first_order = step.w == 0.0 or len(state) == 1
         slope = prediction if first_order else (1.0 + step.w) * prediction - step.w * state[1]
         return step.a * x + step.b * slope, prediction

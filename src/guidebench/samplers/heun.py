@@ -22,8 +22,9 @@ class HeunStage:
         alpha_t: scale of its input.
         step: s_next - s, negative when sampling.
         is_corrector: the second evaluation of a Heun step.
-        is_euler: the only evaluation of a step to s_next = 0.
+        is_euler: the only evaluation of a step to s_next = 0, or from pure noise.
         churn: standard deviation of the noise added after this stage (to start the next step).
+        keep: factor on y in an Euler step.
     """
 
     t: float
@@ -32,13 +33,15 @@ class HeunStage:
     is_corrector: bool
     is_euler: bool
     churn: float
+    keep: float = 1.0
 
 
 class HeunChain(Chain):
     """In the variable y = x / alpha with noise level s, dy/ds = eps_hat(alpha y, t(s)).
 
     predictor: y_1 = y + (s' - s) d,  m = y + (s' - s)/2 d;  corrector: y' = m + (s' - s)/2 d_1. The state is (y,)
-    between steps and (y_1, m) within one.
+    between steps and (y_1, m) within one. A first step from pure noise, s = infinity, is y' = x0_hat + s' x_T / sigma_T
+    from the state (x_T,).
 
     Args:
         schedule: the noise schedule.
@@ -62,8 +65,9 @@ class HeunChain(Chain):
         )
 
     def init(self, x_T: Tensor) -> State:
-        """y = x_T / alpha, scaled to the churned noise level."""
-        return (x_T * (self.first_churn / self.schedule.alpha(self.times[0])),)
+        """y = x_T / alpha, scaled to the churned noise level; x_T where alpha = 0."""
+        alpha_T = self.schedule.alpha(self.times[0])
+        return (x_T * (self.first_churn / alpha_T),) if alpha_T > 0.0 else (x_T,)
 
     def query(self, state: State, k: int) -> tuple[Tensor, float]:
         """(alpha y, t)."""
@@ -75,7 +79,11 @@ class HeunChain(Chain):
         stage = self.stages[k]
         if not stage.is_corrector and not stage.is_euler:
             return state[0] + stage.step * eps, state[0] + 0.5 * stage.step * eps
-        y = state[1] + 0.5 * stage.step * eps if stage.is_corrector else state[0] + stage.step * eps
+        y = (
+            state[1] + 0.5 * stage.step * eps
+            if stage.is_corrector
+            else stage.keep * state[0] + stage.step * eps
+        )
         return (y if noise is None else y + stage.churn * noise,)
 
     def output(self, state: State) -> Tensor:
@@ -91,8 +99,8 @@ class HeunChain(Chain):
         return self.stages[k].churn != 0.0
 
     def step_of(self, k: int) -> int:
-        """Two stages to a step."""
-        return k // 2
+        """Two stages to a step, but for a first one from pure noise."""
+        return k // 2 if self.schedule.alpha(self.times[0]) > 0.0 else (k + 1) // 2
 
     def gain(self, k: int) -> float:
         """alpha_u times the length of the step; predictor and corrector count half each."""
@@ -100,7 +108,9 @@ class HeunChain(Chain):
 
     def rewind(self, after: State, step: int, noise: Tensor) -> State:
         """y noised from the level after the step, its churn included, to the level before."""
-        first = 2 * step
+        if self.schedule.alpha(self.times[step]) == 0.0:
+            return (self.schedule.sigma(self.times[step]) * noise,)
+        first = next(k for k in range(self.n_stages) if self.step_of(k) == step)
         following = self.stages[first + 2].t if first + 2 < self.n_stages else self.times[-1]
         high, low = (
             self.schedule.sigma(t) / self.schedule.alpha(t) for t in (self.stages[first].t, following)
@@ -154,15 +164,26 @@ class Heun(Sampler):
     def _bind(self, schedule: NoiseSchedule, times: tuple[float, ...]) -> HeunChain:
         if self.s_churn > 0.0 and times[0] < times[-1]:
             raise ConfigError("sampler.s_churn: inversion is deterministic; set sampler.s_churn=0")
-        levels = [schedule.sigma(t) / schedule.alpha(t) for t in times]
+        if schedule.alpha(times[-1]) == 0.0:
+            raise ConfigError(
+                "sampler.grid: Heun's noise level is infinite in pure noise; end the inversion before it"
+            )
+        levels = [
+            schedule.sigma(t) / schedule.alpha(t) if schedule.alpha(t) > 0.0 else math.inf for t in times
+        ]
         gammas = [self._gamma(s, len(times) - 1) for s in levels[:-1]]
         stages: list[HeunStage] = []
         for i, (s, s_next) in enumerate(pairwise(levels)):
+            gamma_next = gammas[i + 1] if i + 1 < len(gammas) else 0.0
+            churn = self.s_noise * s_next * math.sqrt((1.0 + gamma_next) ** 2 - 1.0)
+            if math.isinf(s):
+                stages.append(
+                    HeunStage(times[i], 1.0, 1.0, False, True, churn, s_next / schedule.sigma(times[i]))
+                )
+                continue
             s_hat = s * (1.0 + gammas[i])
             t_hat = times[i] if s_hat == s else schedule.time_of_lam(-math.log(s_hat))
             step, t_next = s_next - s_hat, times[i + 1]
-            gamma_next = gammas[i + 1] if i + 1 < len(gammas) else 0.0
-            churn = self.s_noise * s_next * math.sqrt((1.0 + gamma_next) ** 2 - 1.0)
             euler = s_next == 0.0
             stages.append(
                 HeunStage(t_hat, schedule.alpha(t_hat), step, False, euler, churn if euler else 0.0)
@@ -172,4 +193,5 @@ class Heun(Sampler):
         return HeunChain(schedule, times, stages, 1.0 + gammas[0])
 
     def _gamma(self, s: float, n_steps: int) -> float:
-        return min(self.s_churn / n_steps, math.sqrt(2.0) - 1.0) if self.s_tmin <= s <= self.s_tmax else 0.0
+        churned = self.s_tmin <= s <= self.s_tmax and math.isfinite(s)
+        return min(self.s_churn / n_steps, math.sqrt(2.0) - 1.0) if churned else 0.0

@@ -39,6 +39,11 @@ class SDEDPMSolver(Sampler):
             raise ConfigError(
                 "sampler.grid.final: the SDE step to clean data adds noise to it; set sampler.grid.final=t_min"
             )
+        if schedule.alpha(times[0]) == 0.0:
+            raise ConfigError(
+                "sampler.grid: the SDE step from pure noise, alpha = 0, adds infinite noise; begin later, or choose "
+                "sampler=ddim sampler.eta=1"
+            )
         steps = []
         for t, u in pairwise(times):
             a, b = schedule.transfer(t, u)

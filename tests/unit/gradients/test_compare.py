@@ -19,7 +19,7 @@ from guidebench.gradients.truncated import Truncated
 from guidebench.measuring import peak_memory
 from guidebench.models.base import Guided
 from guidebench.models.closed_form import ClosedForm
-from guidebench.runner.tables import TableFile
+from guidebench.runner.table_file import TableFile
 from guidebench.samplers.base import Sampler
 from guidebench.samplers.ddim import DDIM
 from guidebench.samplers.edict import EDICT
@@ -85,7 +85,7 @@ def test_the_command_prints_and_writes_a_row_per_strategy(tmp_path, capsys):
     asked = ["model=mixture", "cfg_scale=3", "sampler=edict", "n_steps=4", f"paths.tables={tmp_path}"]
     assert main([*asked, "device=cpu"]) == 0
     printed = capsys.readouterr().out
-    assert "reversible" in printed and "AdjointDEIS, order 1: " in " ".join(printed.split())  # refused, and why
+    assert "reversible" in printed and "adjoint_deis: " in " ".join(printed.split())  # refused, and why
     (path,) = tmp_path.glob("*.csv")
     with path.open(newline="") as file:
         rows = {(row["row"], row["quantity"]): row["value"] for row in csv.DictReader(file)}
@@ -101,7 +101,7 @@ def test_a_chosen_row_is_the_only_one(tmp_path, capsys):
     asked = ["model=gaussian", "cfg_scale=1", "sampler=ddim", "n_steps=3", "rows=truncated"]
     assert main([*asked, f"paths.tables={tmp_path}", "device=cpu"]) == 0
     printed = capsys.readouterr().out
-    assert "truncated" in printed and "one-step" not in printed
+    assert "\ntruncated, last step " in printed and "\none-step" not in printed
 
 
 def test_refusals(tmp_path):

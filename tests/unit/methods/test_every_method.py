@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import SHAPE, Target
+from conftest import SHAPE, Mixture, Target
+from guidebench.diffusion.grids import Linspace
 from guidebench.diffusion.random import AUGMENTATION, METHOD, X_T, RandomStreams
+from guidebench.diffusion.schedules import RectifiedFlow
 from guidebench.errors import ConfigError
 from guidebench.gradients.base import GradientStrategy
 from guidebench.gradients.checkpointed import Checkpointed
@@ -22,6 +24,7 @@ from guidebench.methods.none import Unguided
 from guidebench.methods.posterior.classifier_guidance import ClassifierGuidance
 from guidebench.methods.posterior.d_pnp import DPnP
 from guidebench.methods.posterior.dps import DPS
+from guidebench.methods.posterior.freedom import FreeDoM
 from guidebench.methods.posterior.greedy import Greedy
 from guidebench.methods.posterior.lgd_dps import LGDDPS
 from guidebench.methods.posterior.lgd_mc import LGDMC
@@ -33,7 +36,9 @@ from guidebench.problems import TextToImage
 from guidebench.progress import Progress
 from guidebench.samplers.base import Sampler
 from guidebench.samplers.ddim import DDIM
+from guidebench.samplers.dpm_solver import DPMSolver
 from guidebench.samplers.edict import EDICT
+from guidebench.samplers.heun import Heun
 
 METHODS = [
     Unguided(),
@@ -55,6 +60,7 @@ GUIDED: list[Method] = [
     UniversalGuidance(n_backward=1),
     TFG(),
 ]
+GRID = Linspace("clean")
 GRADIENTS = [Direct(), Checkpointed(), Checkpointed(keep_graphs=3), Reversible()]
 SAMPLERS = [DDIM(n_steps=4), EDICT(n_steps=4), EDICT(n_steps=5), DDIM(n_steps=4, eta=0.7)]
 
@@ -167,6 +173,17 @@ def test_what_memory_saves_is_spent_less_and_costs_the_same(setup: Setup, proble
     assert plain == little == costs[0] and much.nfe_fwd < plain.nfe_fwd and much.nfe_bwd == plain.nfe_bwd
 
 
+@pytest.mark.parametrize(
+    "sampler", [DDIM(6, GRID), EDICT(6, GRID), DPMSolver(6, GRID), Heun(6, GRID)], ids=name
+)
+@pytest.mark.parametrize("method", [Unguided(), *GUIDED], ids=name)
+def test_methods_run_where_sampling_begins_in_pure_noise(problems, sampler: Sampler, method: Method) -> None:
+    setup = Setup(Mixture(RectifiedFlow()), sampler, Target(), Checkpointed(), 3.0)
+    generation = method.generate(problems, setup)
+    assert not generation.failures and generation.latents.isfinite().all()
+    assert generation.spent == generation.cost == method.cost(setup)
+
+
 # -- what a loss may return --------------------------------------------------------------------------------------------
 
 WRONG = {
@@ -225,12 +242,24 @@ class Augmented(Target):
         return lambda images: objective(images + 0.1 * streams.normal(SHAPE, AUGMENTATION))
 
 
-@pytest.mark.parametrize("method", [DOODL(n_opt=4), DOODL(n_opt=4, tied=False), DPnP(n_opt=4)], ids=name)
+LOOPS: list[tuple[Method, Sampler]] = [
+    (DOODL(n_opt=4), EDICT(4)),
+    (DOODL(n_opt=4, tied=False), EDICT(4)),
+    (DOODL(n_opt=4), DPMSolver(4, GRID)),
+    (DPnP(n_opt=4), EDICT(4)),
+    (LGDMC(n_mc=2), EDICT(5)),
+    (FreeDoM(n_repeats=2, travel_from=1.0, travel_to=0.0), DPMSolver(4, GRID)),
+    (TFG(n_recur=2), DDIM(4, GRID, eta=1.0)),
+    (Greedy(n_opt=2), Heun(4)),
+]
+
+
+@pytest.mark.parametrize(("method", "sampler"), LOOPS, ids=name)
 @pytest.mark.parametrize("at", range(4))
 def test_a_loop_that_was_interrupted_goes_on_bit_by_bit(
-    setup: Setup, problems, method: Method, at: int
+    setup: Setup, problems, method: Method, sampler: Sampler, at: int
 ) -> None:
-    setup = dataclasses.replace(setup, loss=Augmented())
+    setup = dataclasses.replace(setup, loss=Augmented(), sampler=sampler)
     whole = method.generate(problems, setup)
     resumed = dataclasses.replace(setup, progress=Interrupted(at))
     with pytest.raises(KeyboardInterrupt):

@@ -1,5 +1,6 @@
 import copy
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,6 +88,14 @@ def test_saved_and_loaded_back_it_is_the_same(tiny_model: LatentDiffusion, direc
     assert torch.equal(*images)
 
 
+def test_latents_need_not_be_square(tiny_model: LatentDiffusion, damaged: Path) -> None:
+    _edit(damaged / "unet" / "config.json", sample_size=[8, 4])
+    model = LatentDiffusion(str(damaged))
+    model.load("cpu")
+    assert model.sample_shape == (4, 8, 4)
+    assert model.decode(model.eps(noise(1, *model.sample_shape), 10, None)).shape == (1, 3, 32, 16)
+
+
 def test_prompts_matter(tiny_model: LatentDiffusion) -> None:
     cond = tiny_model.condition(["", *PROMPTS])
     assert cond.shape == (3, 16, 16) and cond.dtype == torch.float32
@@ -123,6 +132,11 @@ def test_fingerprint_follows_the_weights(directory: Path, damaged: Path) -> None
     content[-1] ^= 1
     path.write_bytes(content)
     assert LatentDiffusion(str(damaged)).fingerprint() != before
+    again = path.stat()
+    content[-1] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(again.st_atime_ns, again.st_mtime_ns))
+    assert LatentDiffusion(str(damaged)).fingerprint() == before, "size and time are not the content"
     hub = LatentDiffusion("someone/model", revision="abc")
     assert hub.fingerprint() == "someone/model@abc"
 

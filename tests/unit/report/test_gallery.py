@@ -109,7 +109,7 @@ def test_the_page_is_the_same_for_every_order_of_records(stored: pd.DataFrame, t
 
 
 def test_bad_input_is_refused(stored: pd.DataFrame, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no column prompt"):
+    with pytest.raises(DataError, match="no column caption"):
         write_gallery(stored.drop(columns="caption"), tmp_path / "g.html", title="t", metrics=METRICS)
     with pytest.raises(DataError, match="stored more than once"):
         write_gallery(pd.concat([stored, stored]), tmp_path / "g.html", title="t", metrics=METRICS)

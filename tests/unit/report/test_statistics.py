@@ -10,6 +10,14 @@ from numpy.testing import assert_allclose
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
+from guidebench.report.pairs import (
+    Pairs,
+    holm,
+    pair,
+    paired_difference,
+    paired_p_value,
+    relative_change,
+)
 from guidebench.report.statistics import (
     GROUPS,
     NO_SPREAD,
@@ -17,15 +25,9 @@ from guidebench.report.statistics import (
     TOO_FEW,
     UNBOUNDED,
     ZERO_DENOMINATOR,
-    Pairs,
     clustered_mean,
     clustered_share,
-    holm,
-    pair,
-    paired_difference,
-    paired_p_value,
     pseudo_values,
-    relative_change,
     set_estimate,
     skewed_mean,
 )

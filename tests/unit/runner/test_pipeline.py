@@ -141,3 +141,18 @@ def test_too_many_failed_samples_are_a_failure(experiments: Path, tmp_path: Path
 def test_nothing_of_a_study_is_stored(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing of it is stored"):
         make("lgd/mog", ["size=smoke", f"paths.results={tmp_path}"], run=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        ("doodl/fig5", "dataset=prompts/full", "scenes|prompt"),
+        ("lgd/label", "classifier@networks.judge_classifier=birds_judge", "choose a classifier"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_any_sample(
+    name: str, override: str, message: str, tmp_path: Path
+) -> None:
+    with pytest.raises((ConfigError, DataError), match=message):
+        make(name, own(tmp_path, override, "rows=none"))
+    assert not (tmp_path / "results" / "runs" / "samples").exists()

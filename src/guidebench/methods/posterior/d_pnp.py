@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
+from guidebench.diffusion.prediction import Prediction
 from guidebench.diffusion.random import METHOD, generator
 from guidebench.diffusion.schedules import NoiseSchedule, TableSchedule
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
@@ -74,8 +75,10 @@ class DPnP(Method):
             noise = streams.normal(setup.model.sample_shape, METHOD)
             t = self._time(schedule, i)
             leaf = state["x"].requires_grad_()
-            noisy = schedule.alpha(t) * leaf + schedule.sigma(t) * noise
-            error = (noise - guided(noisy, t, cond)).flatten(1).square().sum()
+            alpha_t, sigma_t = schedule.alpha(t), schedule.sigma(t)
+            noisy = alpha_t * leaf + sigma_t * noise
+            eps = Prediction.of_told(guided(noisy, t, cond), noisy, alpha_t, sigma_t).eps
+            error = (noise - eps).flatten(1).square().sum()
             (grad,) = torch.autograd.grad(error, leaf)
             norm = grad.flatten(1).norm(dim=1)
             state["norm"] = 0.5 * state["norm"] + 0.5 * norm if i else norm

@@ -55,13 +55,13 @@ class DDRM(Guidance):
     def guide(self, stage: Stage) -> Tensor:
         model: LinearModel = stage.loss
         operator, sigma_y = model.operator, model.sigma_y
-        x, m = (operator.spectrum(v) for v in (stage.x_t / stage.alpha_t, stage.x0_hat))
-        z, values = operator.observed_spectrum(model.y), operator.singular_values(stage.x_t).expand_as(x)
-        level, level_u = stage.sigma_t / stage.alpha_t, stage.sigma_u / stage.alpha_u
+        m, eps = (operator.spectrum(v) for v in (stage.x0_hat, stage.noise))  # eps = (x - m) / s
+        z, values = operator.observed_spectrum(model.y), operator.singular_values(stage.x_t).expand_as(m)
+        level_u = stage.sigma_u / stage.alpha_u
         xi = operator.spectrum(stage.normal(1)[0])
         kept = (1 - self.eta**2) ** 0.5 * level_u
         noise = torch.where(values > 0, sigma_y / values, torch.inf)  # of z
-        free = m + kept * (x - m) / level + self.eta * level_u * xi
+        free = m + kept * eps + self.eta * level_u * xi
         hidden = m + kept * (z - m) / noise.clamp_min(1e-30) + self.eta * level_u * xi
         seen_noise = (level_u**2 - (self.eta_b * noise).square()).clamp_min(0.0).sqrt()
         seen = (1 - self.eta_b) * m + self.eta_b * z + seen_noise * xi

@@ -59,6 +59,8 @@ class FreeDoM(Guidance):
         g = stage.pull_back(estimate.grad)
         if self.rule == "alpha":
             return stage.moved(self.scale * stage.alpha_t * g)
+        if stage.alpha_t == 0.0:  # the noise level, and with it the rule's step, is infinite
+            return stage.eps
         (norm_t, norm_u), level = stage.norms, stage.sigma_t / stage.alpha_t
         bar_t, bar_u = (stage.alpha_t / norm_t) ** 2, (stage.alpha_u / norm_u) ** 2
         factor = level * stage.alpha_u * (1 - bar_t / bar_u) / (stage.sigma_t / norm_t) ** 2

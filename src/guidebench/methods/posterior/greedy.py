@@ -39,7 +39,7 @@ class Greedy(Guidance):
         best, lowest = stage.eps, torch.full_like(stage.eps.flatten(1)[:, 0], torch.inf)
         for _ in range(self.n_opt + 1):
             with torch.enable_grad():
-                loss = stage.loss((stage.x_t - stage.sigma_t * eps)[None] / stage.alpha_t)[0]
+                loss = stage.loss(stage.estimated(eps)[None])[0]
                 (eps.grad,) = torch.autograd.grad(loss.sum(), eps)
             loss = loss.detach()
             better = loss < lowest

@@ -14,6 +14,7 @@ from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, deco
 from guidebench.methods.none import Unguided
 from guidebench.methods.posterior.stage import Stage
 from guidebench.problems import Problem
+from guidebench.progress import Progress
 from guidebench.samplers.base import Chain, EpsModel, Noises, State, cond_at, noise_at
 
 BoundLoss = Any
@@ -26,8 +27,8 @@ Normal = Callable[[int], Tensor]
 class Guidance(Method):
     """A method that says, at each stage, which noise prediction the sampler is told instead of the network's.
 
-    A subclass has `guide`; `scale` 0 is unguided sampling itself. Where `repeats` is above 1, the step is taken back by
-    the forward process and made again, guided each time.
+    A subclass has `guide`, which logs the loss of its stage; `scale` 0 is unguided sampling itself. Where `repeats` is
+    above 1, the step is taken back by the forward process and made again, guided each time.
 
     Attributes:
         scale: the strength.
@@ -68,6 +69,7 @@ class Guidance(Method):
         cond: Tensor | None = None,
         noises: Noises | None = None,
         begin: Callable[[int], None] = lambda evaluation: None,
+        progress: Progress | None = None,
         finite: Callable[[str, Tensor, int], None] = lambda name, tensor, step: None,
     ) -> tuple[State, dict[str, Tensor]]:
         """Sample with guidance.
@@ -81,14 +83,17 @@ class Guidance(Method):
             cond: conditioning of the model.
             noises: of the chain's stochastic stages; repeated stages draw theirs from `normal`.
             begin: told of the number of each evaluation before it.
+            progress: hands out the steps of the grid.
             finite: told of losses, predictions and states, with the number of the evaluation.
 
         Returns:
             The final state, and curves by name, each (b, evaluations).
         """
-        curves: dict[str, list[Tensor]] = defaultdict(list)
-        asked = 0
-        for step, stages in _steps(chain):
+        steps, names = _steps(chain), list[str]()
+        kept = {"state": torch.stack(state), "curves": torch.empty(0)}
+        for i in (progress or Progress()).steps(len(steps), kept):
+            asked = sum(self.repeats(chain, before) * len(stages) for before, stages in steps[:i])
+            state, (step, stages), logged = tuple(kept["state"]), steps[i], []
             repeats = self.repeats(chain, step)
             for repeat in range(repeats):
                 for k in stages:
@@ -98,20 +103,25 @@ class Guidance(Method):
                         chain, k, x_t, t, eps_model, cond_at(cond, k), loss, normal, self.backpropagates
                     )
                     eps = self.guide(stage).detach()
-                    if "loss" in stage.logged:
-                        finite("loss", stage.logged["loss"], asked)
+                    finite("loss", stage.logged["loss"], asked)
                     finite("guided prediction", eps, asked)
                     noise = noise_at(chain, noises, k)
                     if noise is not None and repeat:
                         noise = normal(1)[0]
                     state = chain.update(state, eps, k, noise)
                     finite("x_t", state[0], asked)
-                    for name, values in stage.logged.items():
-                        curves[name].append(values)
+                    names = list(stage.logged)
+                    logged.append(torch.stack(list(stage.logged.values())))
                     asked += 1
                 if repeat < repeats - 1:
                     state = chain.rewind(state, step, normal(1)[0])
-        return state, {name: torch.stack(values, dim=1) for name, values in curves.items()}
+            curves = torch.stack(logged, dim=-1)  # (names, b, evaluations)
+            kept["state"] = torch.stack(state)
+            kept["curves"] = torch.cat([kept["curves"], curves], dim=-1) if i else curves
+        history = dict(zip(names, kept["curves"], strict=True))
+        for evaluation, losses in enumerate(history["loss"].T):  # those of before an interruption too
+            finite("loss", losses, evaluation)
+        return tuple(kept["state"]), history
 
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         if self.scale == 0:
@@ -128,6 +138,7 @@ class Guidance(Method):
                 cond=setup.condition(problems),
                 noises=setup.noises(chain, streams),
                 begin=streams.begin,
+                progress=setup.progress,
                 finite=finite,
             )
         x0 = chain.output(state)

@@ -65,7 +65,12 @@ class OneStep(Method):
             losses.append(loss)
             finite("loss", loss, len(losses) - 1)
             finite("gradient", grad, len(losses) - 1)
-            return eps_cfg + setup.model.schedule.sigma(t) * grad
+            # In pure noise, where x_t says nothing of the sample, no gradient in x_t moves the prediction.
+            return (
+                eps_cfg + setup.model.schedule.sigma(t) * grad
+                if setup.model.schedule.alpha(t) > 0.0
+                else eps_cfg
+            )
 
         with torch.no_grad():
             state = sample(
@@ -91,7 +96,7 @@ class OneStep(Method):
         with torch.enable_grad():
             x_t = x_t.detach().requires_grad_()
             eps_seen = guided.branch(x_t, t, seen)
-            z = Prediction("eps", eps_seen, x_t, alpha_t, sigma_t).x0
+            z = Prediction.of_told(eps_seen, x_t, alpha_t, sigma_t).x0
             if self.estimate == "blend":
                 z = sigma_t * z + (1 - sigma_t) * x_t
             loss = objective(setup.model.decode(z))

@@ -41,7 +41,8 @@ class Stage:
         backpropagates: keep the graph of the network for `pull_back`.
 
     Attributes:
-        eps: the unguided prediction eps_hat, (b, ...).
+        eps: the unguided prediction that the chain would be told: eps_hat, or x0_hat where alpha_t = 0, (b, ...).
+        noise: the unguided eps_hat, (b, ...).
         x0_hat: one-step estimate of the clean sample, (b, ...).
         alpha_t, sigma_t: coefficients of x_t.
         alpha_u, sigma_u: coefficients where the step leads.
@@ -69,8 +70,10 @@ class Stage:
         with torch.set_grad_enabled(backpropagates):
             self._leaf = x_t.detach().requires_grad_(backpropagates)
             eps = eps_model(self._leaf, t, cond)
-            self._x0_hat = Prediction("eps", eps, self._leaf, self.alpha_t, self.sigma_t).x0
+            prediction = Prediction.of_told(eps, self._leaf, self.alpha_t, self.sigma_t)
+            self._x0_hat = prediction.x0
         self.x_t, self.eps, self.x0_hat = self._leaf.detach(), eps.detach(), self._x0_hat.detach()
+        self.noise = prediction.eps.detach()
 
     def pull_back(self, grad: Tensor) -> Tensor:
         """Gradient with respect to x_t from the one with respect to x0_hat, (b, ...): one network backward.
@@ -95,8 +98,19 @@ class Stage:
         self.logged |= {"loss": -estimate.log_p / weight, "ess": estimate.ess}
 
     def scored(self, grad: Tensor) -> Tensor:
-        """The prediction eps' whose score has `grad`, the gradient of a log density in x_t, added to it."""
-        return self.eps - self.sigma_t * grad
+        """The prediction eps' whose score has `grad`, the gradient of a log density in x_t, added to it.
+
+        In pure noise, where x_t says nothing of the sample, no gradient in x_t moves the prediction.
+        """
+        return self.eps - self.sigma_t * grad if self.alpha_t > 0.0 else self.eps
+
+    def estimated(self, told: Tensor) -> Tensor:
+        """The estimate of the clean sample under the prediction `told`."""
+        return Prediction.of_told(told, self.x_t, self.alpha_t, self.sigma_t).x0
+
+    def estimating(self, told: Tensor, shift: Tensor) -> Tensor:
+        """The prediction that moves the estimate of the clean sample under `told` by `shift`."""
+        return told - self.alpha_t / self.sigma_t * shift if self.alpha_t > 0.0 else told + shift
 
     def moved(self, shift: Tensor) -> Tensor:
         """The prediction eps' that moves x_u by `shift`; the network's own in a step that moves nothing."""
@@ -105,7 +119,8 @@ class Stage:
 
     def landing(self, x_u: Tensor) -> Tensor:
         """The prediction eps' with which DDIM (eta = 0) steps to `x_u`."""
-        return (x_u - self.alpha_u / self.alpha_t * self.x_t) / self.chain.gain(self.k)
+        a, b = self.chain.schedule.transfer(self.t, self.chain.times[self.chain.step_of(self.k) + 1])
+        return (x_u - a * self.x_t) / b
 
     def injected(self, grad: Tensor, how: Injection, weight: float, log_p: Tensor) -> Tensor:
         """The prediction eps' under `weight` times the gradient of log p(y | x_t).

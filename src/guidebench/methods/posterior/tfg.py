@@ -93,6 +93,8 @@ class TFG(Guidance):
         for i in range(self.n_iter):
             here = estimate if i == 0 else monte_carlo(loss, stage.x0_hat + delta_0, noise, spread)
             delta_0 = delta_0 + mu_t * here.grad
+        if alpha == 0.0:  # in pure noise, where x_t says nothing of the sample
+            return stage.moved(stage.alpha_u * delta_0)
         if self.rho_schedule == "score":
             rho_t = self.rho * alpha**0.5 * stage.score_gain / (norm_t * norm_u)
         else:

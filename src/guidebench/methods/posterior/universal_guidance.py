@@ -59,4 +59,4 @@ class UniversalGuidance(Guidance):
                 estimate if i == 0 else at_point(lambda x0: self.scale * stage.loss(x0), stage.x0_hat + delta)
             )
             delta = delta + self.backward_rate * here.grad
-        return eps - stage.alpha_t / stage.sigma_t * delta
+        return stage.estimating(eps, delta)

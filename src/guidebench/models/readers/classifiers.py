@@ -53,7 +53,7 @@ class Classifier(Reader):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes, in the order of the logits. Loads the network."""
+        """Names of the classes, in the order of the logits."""
         return self._load().classes
 
     def logits(self, images: Tensor) -> Tensor:
@@ -173,6 +173,10 @@ class TorchvisionClassifier(Classifier):
             return self.network_id
         return torchvision_weights.checkpoint(self.architecture, self.pretrained).fingerprint()
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(torchvision_weights.published(self.architecture, self.pretrained).meta["categories"])
+
     def _load(self) -> Network:
         return _load_torchvision(self)
 
@@ -217,7 +221,7 @@ def _load_torchvision(classifier: TorchvisionClassifier) -> Network:
     preset = weights.transforms()
     return Network(
         module,
-        tuple(weights.meta["categories"]),
+        classifier.classes,
         False,
         preset.resize_size[0],
         preset.crop_size[0],

@@ -63,6 +63,12 @@ class EfficientNetLite(Classifier):
     def fingerprint(self) -> str:
         return self.network_id if self.random_weights else f"sha256:{_PUBLISHED[self.variant].sha256}"
 
+    @property
+    def classes(self) -> tuple[str, ...]:
+        from torchvision.models import ResNet50_Weights
+
+        return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
+
     def _load(self) -> Network:
         return _load(self)
 
@@ -75,16 +81,13 @@ def _load(classifier: EfficientNetLite) -> Network:
         raise WeightsError(
             f"{classifier.network_id} needs the package efficientnet-lite-pytorch: {_INSTALL}"
         ) from error
-    from torchvision.models import ResNet50_Weights
-
     published = _PUBLISHED[classifier.variant]
     source = classifier.variant if classifier.random_weights else str(_file(classifier.variant))
     checkpoint = Checkpoint(source, {}, published.sha256, classifier.random_weights)
     architecture = functools.partial(EfficientNet.from_name, f"efficientnet-{classifier.variant}")
     module = checkpoint.build(architecture, torch.float32)
-    classes = tuple(ResNet50_Weights.DEFAULT.meta["categories"])
     mean, std = (127 / 255,) * 3, (128 / 255,) * 3
-    return Network(module, classes, False, published.side + _BORDER, published.side, mean, std)
+    return Network(module, classifier.classes, False, published.side + _BORDER, published.side, mean, std)
 
 
 def _file(variant: str) -> Path:

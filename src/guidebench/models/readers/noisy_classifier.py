@@ -76,22 +76,23 @@ class NoisyClassifier(Classifier):
 
     @cached_property
     def _network(self) -> Network:
-        classes = tuple(self._class_names())
+        classes = self.classes
         module = self._checkpoint.build(partial(EncoderUNet, out_channels=len(classes)), self._dtype)
         side = int(self._checkpoint.arguments()["image_size"])
         half = (0.5, 0.5, 0.5)  # [0, 1] to [-1, 1]
         return Network(module, classes, False, side, side, half, half)
 
-    def _class_names(self) -> Sequence[str]:
+    @property
+    def classes(self) -> tuple[str, ...]:
         if self._names == "imagenet":
             from torchvision.models import ResNet50_Weights
 
-            return ResNet50_Weights.DEFAULT.meta["categories"]
+            return tuple(ResNet50_Weights.DEFAULT.meta["categories"])
         if self._names is not None:
-            return self._names
+            return tuple(self._names)
         config = Checkpoint(self._checkpoint.source).arguments()
         if "classes" not in config:
             raise WeightsError(
                 f"{self._checkpoint.source}/config.json names no classes; set classifier.classes."
             )
-        return config["classes"]
+        return tuple(config["classes"])

@@ -15,7 +15,7 @@ from guidebench.report.render.texts import (
 )
 
 _GAP = "  "
-_LONGEST_LABEL = 26
+_LONGEST_LABEL, _SHORTEST_LABEL = 26, 8
 
 
 def to_text(table: Table, width: int = 80) -> str:
@@ -33,7 +33,7 @@ def to_text(table: Table, width: int = 80) -> str:
     for block in table.blocks:
         lines += ["", *_wrapped(f"{block.title} ({block.extent})", width), *_block(table, block, width)]
     if table.comparisons:
-        lines += ["", "paired comparisons: change [Holm-adjusted interval]"]
+        lines += ["", *_wrapped("paired comparisons: change [Holm-adjusted interval]", width)]
         lines += _comparisons(table.comparisons, width)
     if table.notes:
         lines += ["", *(line for note in table.notes for line in _wrapped(f"- {note}", width, "  "))]
@@ -50,10 +50,12 @@ def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
 
 
 def _block(table: Table, block: Block, width: int) -> list[str]:
-    label_width = max(min(_LONGEST_LABEL, max(len(row.label) for row in block.rows)), len(table.row_header))
-    label_width = min(label_width, max(width // 3, 8))
+    columns = _columns(table, block)
+    left = width - len(_GAP) - max(map(_width_of, columns))  # beside the widest column
+    longest = max(len(label) for label in (table.row_header, *(row.label for row in block.rows)))
+    label_width = max(min(_LONGEST_LABEL, longest, left), _SHORTEST_LABEL)
     heads = [shortened(table.row_header, label_width), *(shortened(r.label, label_width) for r in block.rows)]
-    panels = list(_panels(_columns(table, block), width - label_width))
+    panels = list(_panels(columns, width - label_width))
     lines: list[str] = []
     for i, panel in enumerate(panels):
         lines += [""] * (i > 0) + _panel(heads, label_width, panel)
