@@ -48,7 +48,8 @@ class TinyAutoencoder(DiffusionModel):
 
     def condition(self, values: Sequence[Picture | None]) -> Tensor:
         codes = [
-            torch.zeros(CODE) if v is None else self.encode(to_tensor([v.load()])).flatten() @ self.code for v in values
+            torch.zeros(CODE) if v is None else self.encode(to_tensor([v.load()])).flatten() @ self.code
+            for v in values
         ]
         return torch.stack(codes)
 

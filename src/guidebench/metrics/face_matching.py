@@ -70,7 +70,7 @@ class FaceMatch(Metric):
     def protocol(self) -> str:
         return (
             f"{self.recogniser.network_id}; cosine above the threshold at FMR {100 * self.false_match_rate:g} % on "
-            f"all cross pairs, neutral x smiling, of the {self.gallery.name}; compared with the {self.reference} picture"
+            f"all cross pairs, neutral x smiling, of the {self.gallery.name}; {self.reference} pictures"
         )
 
     @property
@@ -97,7 +97,9 @@ def similarities(
     """Cosines of images (b, 3, H, W) with the pictures of two fields of their problems, (b, 2), float64."""
     embedded = recogniser.embed(images).double()
     people = [
-        recogniser.embed(to_tensor([p.load() for p in field(problems, name, "metric")], images.device)).double()
+        recogniser.embed(
+            to_tensor([p.load() for p in field(problems, name, "metric")], images.device)
+        ).double()
         for name in fields
     ]
     return torch.stack([(embedded * person).sum(1) for person in people], dim=1)
@@ -140,7 +142,9 @@ class ParentSimilarity(FaceMatch):
 
     @property
     def protocol(self) -> str:
-        return f"{self.recogniser.network_id}; cosine with the {self.reference} picture of parent {self.parent}"
+        return (
+            f"{self.recogniser.network_id}; cosine with the {self.reference} picture of parent {self.parent}"
+        )
 
     def judged(self, images: Tensor, problems: Sequence[Problem]) -> Tensor:
         cosines = self.similarities(images, problems)

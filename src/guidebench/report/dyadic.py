@@ -66,7 +66,9 @@ class Dyads:
         errors = self.values - self.values.mean()
         totals = np.bincount(self.first, errors, self.people) + np.bincount(self.second, errors, self.people)
         independent = float(errors @ errors)
-        shared = float(totals @ totals) - independent  # each pair was counted with itself once for either person
+        shared = (
+            float(totals @ totals) - independent
+        )  # each pair was counted with itself once for either person
         return self.people / (self.people - 1) * max(shared, independent) / len(errors) ** 2
 
     @property

@@ -42,4 +42,6 @@ def test_gradients_are_each_samples_own_and_pull_the_farther_person_alone() -> N
     d_a, d_b = distances(images)
     (farther,) = torch.autograd.grad(2 * torch.maximum(d_a, d_b).sum(), images)
     torch.testing.assert_close(together, farther, atol=1e-6, rtol=1e-5)
-    assert loss(to_tensor([p.a.load() for p in PAIRS])).min() > 0  # the first person himself is far from the second
+    assert (
+        loss(to_tensor([p.a.load() for p in PAIRS])).min() > 0
+    )  # the first person himself is far from the second

@@ -20,7 +20,7 @@ from guidebench.pixels import to_tensor
 from guidebench.problems import Morph, Picture
 
 
-@pytest.mark.parametrize("n, allowed", [(10302, 10), (10000, 10), (1000, 1), (999, 0), (50, 0)])
+@pytest.mark.parametrize(("n", "allowed"), [(10302, 10), (10000, 10), (1000, 1), (999, 0), (50, 0)])
 def test_the_threshold_lets_exactly_the_allowed_impostors_pass(n: int, allowed: int) -> None:
     scores = torch.rand(n, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     threshold = match_threshold(scores, 0.001)
@@ -77,7 +77,9 @@ def cosine(a: float, b: float, turn: float = 0.0) -> float:
 
 def test_impostors_are_all_cross_pairs_of_neutral_and_smiling() -> None:
     found = sorted(impostor_scores(Angles(), People()).tolist())
-    expected = sorted(cosine(n, s) for n, s in [(0, 110), (0, 210), (100, 10), (100, 210), (200, 10), (200, 110)])
+    expected = sorted(
+        cosine(n, s) for n, s in [(0, 110), (0, 210), (100, 10), (100, 210), (200, 10), (200, 110)]
+    )
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
@@ -93,7 +95,9 @@ def test_a_morph_must_match_both_people() -> None:
     assert metric.evaluate(images, problems).tolist() == [100.0, 0.0, 0.0]  # 130 is 130 from a
     other = MMPMR(*metric_arguments(), reference="other")
     assert other.reads == ("other_a", "other_b") and metric.reads == ("a", "b")
-    assert other.evaluate(images[1:2], problems[:1]).tolist() == [0.0]  # 110.0 is the threshold itself: not above it
+    assert other.evaluate(images[1:2], problems[:1]).tolist() == [
+        0.0
+    ]  # 110.0 is the threshold itself: not above it
     assert other.evaluate(to_tensor([face(125).load()]), problems[:1]).tolist() == [100.0]
     assert MatchThreshold(*metric_arguments()).evaluate(images, problems).tolist() == [metric.threshold] * 3
 
@@ -122,14 +126,46 @@ def test_attack_potential_counts_pictures_and_systems() -> None:
 
 def test_protocols_say_what_the_number_rests_on() -> None:
     assert all(
-        word in MMPMR(*metric_arguments()).protocol for word in ("angles 0.0", "40 %", "three people", "source")
+        word in MMPMR(*metric_arguments()).protocol
+        for word in ("angles 0.0", "40 %", "three people", "source")
     )
 
 
 def test_every_printed_rate_is_a_number_of_489_pairs() -> None:
     """Section 7 of the paper's tables: a mean of 0 and 100 over 489 morphs reproduces each entry as printed."""
-    printed = (97.96, 96.93, 98.36, 72.19, 77.51, 66.46, 70.55, 65.24, 92.23, 90.18, 93.05, 92.02, 95.91, 92.84, 95.5)
-    printed += (99.8, 98.77, 99.39, 98.57, 97.96, 97.75, 94.89, 90.59, 94.07, 94.27, 91.21, 69.94, 60.74, 64.21)
+    printed = (
+        97.96,
+        96.93,
+        98.36,
+        72.19,
+        77.51,
+        66.46,
+        70.55,
+        65.24,
+        92.23,
+        90.18,
+        93.05,
+        92.02,
+        95.91,
+        92.84,
+        95.5,
+    )
+    printed += (
+        99.8,
+        98.77,
+        99.39,
+        98.57,
+        97.96,
+        97.75,
+        94.89,
+        90.59,
+        94.07,
+        94.27,
+        91.21,
+        69.94,
+        60.74,
+        64.21,
+    )
     printed += (98.98, 92.64, 50.92, 49.69, 2.66, 2.04, 1.84, 99.59)
     for value in printed:
         matched = round(value * 489 / 100)

@@ -20,7 +20,10 @@ def brute_force(values: np.ndarray, first: list[int], second: list[int]) -> floa
     people = len({*first, *second})
     members = [{a, b} for a, b in zip(first, second, strict=True)]
     total = sum(
-        errors[p] * errors[q] for p in range(len(errors)) for q in range(len(errors)) if members[p] & members[q]
+        errors[p] * errors[q]
+        for p in range(len(errors))
+        for q in range(len(errors))
+        if members[p] & members[q]
     )
     return people / (people - 1) * float(total) / len(errors) ** 2
 

@@ -97,8 +97,8 @@ class Dlib(Landmarks):
             import dlib
         except ImportError as error:
             raise ConfigError(
-                "dataset.gallery.landmarks: Dlib needs the package dlib; install it, or align with the set's own "
-                "templates: dataset.gallery.landmarks=null"
+                "networks.gallery.landmarks: Dlib needs the package dlib; install it, or align with the set's own "
+                "templates: networks.gallery.landmarks=null"
             ) from error
         return dlib.get_frontal_face_detector(), dlib.shape_predictor(str(Path(self.predictor).expanduser()))
 
@@ -129,7 +129,7 @@ class FRLL(Gallery):
     ) -> None:
         if alignment not in ("ffhq", "arcface5", "none"):
             raise ConfigError(
-                f"dataset.gallery.alignment: got {alignment!r}; allowed are 'ffhq', 'arcface5' and 'none'"
+                f"networks.gallery.alignment: got {alignment!r}; allowed are 'ffhq', 'arcface5' and 'none'"
             )
         self.path, self.alignment, self.size = path, alignment, size
         self.landmarks = TemFiles() if landmarks is None else landmarks
@@ -150,7 +150,9 @@ class FRLL(Gallery):
     def _people(self) -> list[Person]:
         groups = self._groups()
         files = {
-            expression: {file.stem.split("_")[0]: file for file in sorted((self._root / folder).glob("*.jpg"))}
+            expression: {
+                file.stem.split("_")[0]: file for file in sorted((self._root / folder).glob("*.jpg"))
+            }
             for expression, folder in (("neutral", "neutral_front"), ("smiling", "smiling_front"))
         }
         both = sorted(files["neutral"].keys() & files["smiling"].keys() & groups.keys())
@@ -162,7 +164,7 @@ class FRLL(Gallery):
                 _log.warning("FRLL: person %s is left out: %s", name, error)
         if len(found) < 2:
             raise DataError(
-                f"dataset.gallery.path: {self._root} holds {len(found)} people that can be used, two are needed; give "
+                f"networks.gallery.path: {self._root} holds {len(found)} people that can be used, two are needed; give "
                 "the folder with neutral_front, smiling_front and london_faces_info.csv"
                 + (", and the .tem files beside the pictures." if not found and both else ".")
             )
@@ -185,7 +187,9 @@ class FRLL(Gallery):
     def _read(self, file: Path) -> NDArray[np.uint8]:
         try:
             with Image.open(file) as image:
-                return np.asarray(image.convert("RGB").resize((self.size, self.size), Image.Resampling.LANCZOS))
+                return np.asarray(
+                    image.convert("RGB").resize((self.size, self.size), Image.Resampling.LANCZOS)
+                )
         except OSError as error:
             raise DataError(f"{file} cannot be read as an image: {error}") from error
 
@@ -218,7 +222,7 @@ class FRLL(Gallery):
             return {row["face_id"][-3:]: row["face_gender"] for row in rows}
         except (OSError, KeyError) as error:
             raise DataError(
-                f"dataset.gallery.path: {table} cannot be read as the set's table of people (face_id, face_gender): "
+                f"networks.gallery.path: {table} cannot be read as the set's table of people (face_id, face_gender): "
                 f"{error!r}."
             ) from error
 

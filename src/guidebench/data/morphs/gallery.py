@@ -1,5 +1,6 @@
 """Galleries: people who were portrayed twice, neutral and smiling."""
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -64,17 +65,22 @@ class RenderedGallery(Gallery):
     name: str = "gallery of the rendered faces, 102 people"  # type: ignore[assignment]
 
     def people(self) -> Sequence[Person]:
-        return [
-            Person(
-                f"{subject.number:03d}",
-                "long hair" if "long hair" in subject.neutral.attributes else "short hair",
-                _picture(subject.number, "neutral", subject.neutral),
-                _picture(subject.number, "smiling", subject.smiling),
-                landmarks(subject.neutral),
-                subject.neutral.identity,
-            )
-            for subject in FACES.gallery()
-        ]
+        return _rendered()
+
+
+@functools.cache
+def _rendered() -> tuple[Person, ...]:
+    return tuple(
+        Person(
+            f"{subject.number:03d}",
+            "long hair" if "long hair" in subject.neutral.attributes else "short hair",
+            _picture(subject.number, "neutral", subject.neutral),
+            _picture(subject.number, "smiling", subject.smiling),
+            landmarks(subject.neutral),
+            subject.neutral.identity,
+        )
+        for subject in FACES.gallery()
+    )
 
 
 def _picture(number: int, expression: str, face: Face) -> Picture:
@@ -99,6 +105,4 @@ class NoiseGallery(Gallery):
     def people(self) -> Sequence[Person]:
         pictures = NoisePictures(2 * self.n, self.size).pictures()
         square = ((0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7))
-        return [
-            Person(f"{i:03d}", "noise", pictures[i], pictures[self.n + i], square) for i in range(self.n)
-        ]
+        return [Person(f"{i:03d}", "noise", pictures[i], pictures[self.n + i], square) for i in range(self.n)]

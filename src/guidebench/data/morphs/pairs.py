@@ -3,7 +3,7 @@
 import csv
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 from guidebench.data.morphs.gallery import Gallery, Person
@@ -57,7 +57,9 @@ class MostSimilar(PairRule):
             a, b = people[i], people[j]
             if a.group == b.group:
                 ranked.setdefault(a.group, []).append((-round(cosines[i][j], 4), a.name, b.name, (a, b)))
-        best = [[found[3] for found in sorted(group)[: self.per_group]] for _, group in sorted(ranked.items())]
+        best = [
+            [found[3] for found in sorted(group)[: self.per_group]] for _, group in sorted(ranked.items())
+        ]
         turns = range(max(map(len, best), default=0))
         return [group[turn] for turn in turns for group in best if turn < len(group)]
 
@@ -105,7 +107,7 @@ class ConsecutivePairs(PairRule):
 
     def pairs(self, gallery: Gallery) -> list[Pair]:
         people = gallery.people()
-        return list(zip(people[:-1], people[1:], strict=True))
+        return list(pairwise(people))
 
 
 class Morphs:
@@ -127,7 +129,9 @@ class Morphs:
         """Fields that all problems have."""
         one = self.gallery.people()[0]
         known = [*(["landmarks"] if one.landmarks else []), *(["traits"] if one.traits else [])]
-        return tuple(f"{name}_{side}" if name else side for name in ("", "identity", "other", *known) for side in "ab")
+        return tuple(
+            f"{name}_{side}" if name else side for name in ("", "identity", "other", *known) for side in "ab"
+        )
 
     def problems(self, seeds: Sequence[int]) -> list[Morph]:
         """Every pair with every seed, pairs outermost.

@@ -95,7 +95,11 @@ class FlowGrad(Method):
         if self.n_opt == 0:
             return Unguided().generate(problems, setup)
         chain, guided, streams = self._controlled(setup.chain()), setup.guided(), setup.streams(problems)
-        cond, image_loss, finite = setup.condition(problems), setup.objective(problems, streams), FiniteCheck()
+        cond, image_loss, finite = (
+            setup.condition(problems),
+            setup.objective(problems, streams),
+            FiniteCheck(),
+        )
 
         def objective(final: State) -> Tensor:
             return image_loss(setup.model.decode(chain.output(final)))
@@ -109,13 +113,16 @@ class FlowGrad(Method):
         gains = torch.tensor(chain.gains, device=x_T.device).view(-1, *(1,) * x_T.ndim)
         for step in setup.progress.steps(self.n_opt, state):
             streams.begin(step)
-            controls = [u.detach().requires_grad_(g != 0) for u, g in zip(state["controls"], chain.gains, strict=True)]
+            controls = [
+                u.detach().requires_grad_(g != 0) for u, g in zip(state["controls"], chain.gains, strict=True)
+            ]
             run = ChainRun(chain, guided, chain.init(state["x_T"]), cond=cond, noises=controls)
             result = setup.gradient.value_and_grad(run, objective)
             state["loss"][:, step] = result.value
-            grads = torch.stack(
-                [torch.zeros_like(x_T) if g is None else g for g in result.noises_grad]
-            ) + 2 * self.penalty * gains * state["controls"]
+            grads = (
+                torch.stack([torch.zeros_like(x_T) if g is None else g for g in result.noises_grad])
+                + 2 * self.penalty * gains * state["controls"]
+            )
             finite("gradient", grads.transpose(0, 1), step)
             state["controls"] = state["controls"] - self.rate * grads
             if self.form == "impulse":  # the one before the first step
@@ -132,7 +139,9 @@ class FlowGrad(Method):
         """The chain with its controls; an impulse before step k + 1 is one after step k."""
         if self.form == "impulse":
             return ControlledChain(chain, [1.0] * (chain.n_stages - 1) + [0.0])
-        ends = [(chain.times[chain.step_of(k)], chain.times[chain.step_of(k) + 1]) for k in range(chain.n_stages)]
+        ends = [
+            (chain.times[chain.step_of(k)], chain.times[chain.step_of(k) + 1]) for k in range(chain.n_stages)
+        ]
         span = chain.times[0] - chain.times[-1]
         return ControlledChain(chain, [(t - u) / span for t, u in ends])
 

@@ -103,7 +103,9 @@ class ImplicitDiffusion(Method):
         return self.n_opt
 
 
-def _pulled_back(run: ChainRun, states: Sequence[State], objective: Objective) -> tuple[Tensor, Tensor, Tensor]:
+def _pulled_back(
+    run: ChainRun, states: Sequence[State], objective: Objective
+) -> tuple[Tensor, Tensor, Tensor]:
     """Losses (b,) of a path that was run, and their gradients with respect to x_T and to a shift of all its z."""
     inputs = Differentiated(run)
     value, cotangent = value_and_cotangent(objective, states[-1])

@@ -15,7 +15,8 @@ def lerp(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
     """(1 - w) a + w b.
 
     Args:
-        a, b: (b, ...).
+        a: (b, ...).
+        b: of the same shape.
         weight: w of each row, (b,), or of all.
     """
     w = _per_row(weight, a).to(a.dtype)
@@ -28,7 +29,8 @@ def slerp(a: Tensor, b: Tensor, weight: Tensor | float) -> Tensor:
     Each row has its own angle. Where a and b are parallel but for rounding, it is `lerp`, its limit.
 
     Args:
-        a, b: (b, ...).
+        a: (b, ...).
+        b: of the same shape.
         weight: w of each row, (b,), or of all.
 
     References: Shoemake, "Animating rotation with quaternion curves", SIGGRAPH 1985.

@@ -75,7 +75,8 @@ class DiM(Method):
 
     def printed_evaluations(self, setup: Setup) -> int:
         """Forwards as the papers print them: both people's encodings, one batch, count once; so does nothing that is
-        left to do when an optimisation is over. (`cost` counts network rows, all of them.)"""
+        left to do when an optimisation is over. (`cost` counts network rows, all of them.)
+        """
         last_pass = setup.chain().n_stages if "gradient" in self.uses else 0
         return self.encoder.evaluations(setup) + self.method.cost(setup).nfe_fwd - last_pass
 

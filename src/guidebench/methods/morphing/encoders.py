@@ -5,7 +5,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from guidebench.diffusion.grids import Leading
@@ -24,7 +23,7 @@ class Encoding(NamedTuple):
         noises: of the sampler's stochastic stages, where they were recorded with it.
     """
 
-    x_T: Tensor
+    x_T: Tensor  # noqa: N815
     noises: Noises | None = None
 
 
@@ -144,5 +143,3 @@ class CycleSDE(Encoder):
 
     def evaluations(self, setup: Setup) -> int:
         return setup.chain().n_stages
-
-

@@ -28,7 +28,7 @@ class LandmarkMorph(Method):
     Args:
         weight: of the second person.
 
-    References: Scherhag et al., "Face recognition systems under morphing attacks: a survey", IEEE Access 2019, Sec. III.
+    References: Scherhag et al., "Face recognition systems under morphing attacks: a survey", IEEE Access 2019.
     """
 
     paper = "landmark-based morphing (Scherhag et al. 2019)"
@@ -42,7 +42,9 @@ class LandmarkMorph(Method):
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
         pictures = [*field(problems, "a", "method"), *field(problems, "b", "method")]
         images = to_tensor([picture.load() for picture in pictures], setup.model.device)
-        return Generation({"sample": Part("image", warped_average(images, problems, self.weight))}, Cost(), Cost())
+        return Generation(
+            {"sample": Part("image", warped_average(images, problems, self.weight))}, Cost(), Cost()
+        )
 
     def cost(self, setup: Setup) -> Cost:
         return Cost()
@@ -63,9 +65,7 @@ def warped_average(images: Tensor, problems: Sequence[Problem], weight: float = 
     for row, (image_a, image_b) in enumerate(zip(*images.chunk(2), strict=True)):
         marks_a, marks_b = (_in_pixels(side[row], images.shape[-2:]) for side in places)
         mean = (1.0 - weight) * marks_a + weight * marks_b
-        warped = [
-            _warped(image, mean, marks) for image, marks in ((image_a, marks_a), (image_b, marks_b))
-        ]
+        warped = [_warped(image, mean, marks) for image, marks in ((image_a, marks_a), (image_b, marks_b))]
         morphs.append((1.0 - weight) * warped[0] + weight * warped[1])
     stacked = np.stack(morphs).transpose(0, 3, 1, 2)
     return torch.from_numpy(stacked).to(images.device, images.dtype).clamp(0, 1)

@@ -63,7 +63,7 @@ class Parents:
 
     setup: Setup
     cond: tuple[Tensor, Tensor]
-    x_T: tuple[Tensor, Tensor]
+    x_T: tuple[Tensor, Tensor]  # noqa: N815
     noises: tuple[Noises | None, Noises | None]
     cost: Cost
 

@@ -83,7 +83,7 @@ def test_the_most_similar_of_each_group_take_turns() -> None:
     def cosine(pair: tuple[int, int]) -> float:
         return float(torch.nn.functional.cosine_similarity(features[pair[0]], features[pair[1]], dim=0))
 
-    groups = [[p for p in combinations(range(start, 7, 2), 2)] for start in (0, 1)]
+    groups = [list(combinations(range(start, 7, 2), 2)) for start in (0, 1)]
     ranked = [sorted(group, key=cosine, reverse=True)[:2] for group in groups]
     expected = [ranked[0][0], ranked[1][0], ranked[0][1], ranked[1][1]]
     found = MostSimilar(recogniser, 2).pairs(Few())
@@ -106,14 +106,22 @@ def test_pairs_are_read_from_a_list_in_either_way_of_naming(tmp_path: Path) -> N
 def test_problems_hold_both_people_and_say_what_they_give() -> None:
     dataset = Morphs(NoiseGallery(4, 8), ConsecutivePairs(), limit=2)
     problems = dataset.problems([0, 5])
-    assert [(p.case_id, p.seed) for p in problems] == [("000-001", 0), ("000-001", 5), ("001-002", 0), ("001-002", 5)]
+    assert [(p.case_id, p.seed) for p in problems] == [
+        ("000-001", 0),
+        ("000-001", 5),
+        ("001-002", 0),
+        ("001-002", 5),
+    ]
     first = problems[0]
     assert (first.identity_a, first.identity_b) == ("000", "001") and first.a != first.other_a
     for name in dataset.gives:
         assert getattr(first, name) is not None
     assert "traits_a" not in dataset.gives and "landmarks_b" in dataset.gives
     assert first.record() == {
-        **{"case_id": "000-001", "seed": 0, "identity_a": "000", "identity_b": "001"},
+        "case_id": "000-001",
+        "seed": 0,
+        "identity_a": "000",
+        "identity_b": "001",
         **{name: getattr(first, name).name for name in ("a", "b", "other_a", "other_b")},
     }
     rendered = Morphs(RenderedGallery(), ConsecutivePairs(), limit=1)
@@ -128,7 +136,8 @@ def make_frll(root: Path, people: int = 3) -> Path:
     """A folder in the set's layout: photographs with a dark spot on each pupil, 200 x 200, and their templates."""
     rng = np.random.default_rng(0)
     (root / "london_faces_info.csv").write_text(
-        "face_id,face_age,face_gender,face_eth\n" + "".join(f"X{i:03d},30,{('female', 'male')[i % 2]},x\n" for i in range(people))
+        "face_id,face_age,face_gender,face_eth\n"
+        + "".join(f"X{i:03d},30,{('female', 'male')[i % 2]},x\n" for i in range(people))
     )
     for folder, code in (("neutral_front", "03"), ("smiling_front", "08")):
         (root / folder).mkdir()
@@ -164,7 +173,9 @@ def test_frll_is_aligned_by_its_own_templates(tmp_path: Path, alignment: str) ->
         np.testing.assert_allclose(eyes, [(38.3, 51.7), (73.5, 51.5)], atol=4)
 
 
-def test_who_cannot_be_aligned_is_left_out_with_a_reason(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_who_cannot_be_aligned_is_left_out_with_a_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     make_frll(tmp_path, 4)
     (tmp_path / "neutral_front" / "001_03.tem").unlink()
     (tmp_path / "smiling_front" / "002_08.tem").write_text("3\n1 1\n2 2\n3 3\n")

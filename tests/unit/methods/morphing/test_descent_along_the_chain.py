@@ -98,7 +98,9 @@ def test_a_stochastic_sampler_keeps_its_recorded_noise(
     torch.testing.assert_close(made.latents, moved[0], atol=1e-4, rtol=1e-4)
 
 
-def test_adjoint_and_sampling_grids_may_differ(model: TinyAutoencoder, identity: Identity, pairs: list[Morph]) -> None:
+def test_adjoint_and_sampling_grids_may_differ(
+    model: TinyAutoencoder, identity: Identity, pairs: list[Morph]
+) -> None:
     gradient = AdjointDEIS(n_steps=7, grid=Linspace(), states="inverted1")
     setup = Setup(model, DDIM(20, Linspace()), identity, gradient)
     start = encode_parents(pairs, setup, Inversion()).blended(0.5)
@@ -123,7 +125,9 @@ def test_impulses_are_added_before_each_step(start: Blended, pairs: list[Morph])
     torch.testing.assert_close(made.latents, state[0], atol=1e-4, rtol=1e-4)
 
 
-def test_the_papers_controls_are_part_of_the_flow_and_are_penalised(start: Blended, pairs: list[Morph]) -> None:
+def test_the_papers_controls_are_part_of_the_flow_and_are_penalised(
+    start: Blended, pairs: list[Morph]
+) -> None:
     chain = start.chain()
     n, times = chain.n_stages, chain.times
     gains = [(times[k] - times[k + 1]) / (times[0] - times[-1]) for k in range(n)]
@@ -147,7 +151,9 @@ def test_flowgrad_refuses_what_has_no_meaning() -> None:
 
 
 def test_the_first_update_of_implicit_diffusion_is_descents(start: Blended, pairs: list[Morph]) -> None:
-    implicit, descent = (method(0.5, 1).generate(pairs, start) for method in (ImplicitDiffusion, LatentDescent))
+    implicit, descent = (
+        method(0.5, 1).generate(pairs, start) for method in (ImplicitDiffusion, LatentDescent)
+    )
     torch.testing.assert_close(implicit.latents, descent.latents, atol=1e-5, rtol=1e-5)
 
 
@@ -166,7 +172,9 @@ def test_implicit_diffusion_differentiates_the_path_that_was_run(start: Blended,
     second = loss(start.model.decode(state[0]))
     grads = torch.autograd.grad(second.sum(), [x_T, shift])
     made = ImplicitDiffusion(rate, 2).generate(pairs, start)
-    torch.testing.assert_close(made.history["loss"], torch.stack([value, second], dim=1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        made.history["loss"], torch.stack([value, second], dim=1), atol=1e-5, rtol=1e-5
+    )
     moved = sample(
         chain, start.model.eps, (start.start - rate * (x_grad + grads[0]),), cond=after - rate * grads[1]
     )

@@ -33,7 +33,11 @@ def test_inversion_follows_the_exact_flow(model: TinyAutoencoder) -> None:
     x_0 = torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0))
     encoder = Inversion(DPMSolver(200, UniformLambda(on_table=False)))
     encoding = encoder.encode(
-        Setup(model), lambda x, t, cond: exact(x.flatten(1), t).unflatten(1, SHAPE), x_0, torch.zeros(2, 5), drawing()
+        Setup(model),
+        lambda x, t, cond: exact(x.flatten(1), t).unflatten(1, SHAPE),
+        x_0,
+        torch.zeros(2, 5),
+        drawing(),
     )
     gain = exact.ode_gain(0.0, 999.0).view(SHAPE)
     torch.testing.assert_close(encoding.x_T, gain * x_0, rtol=1e-3, atol=1e-4)
@@ -49,7 +53,11 @@ def test_the_jobs_sampler_inverts_itself_where_none_is_named(model: TinyAutoenco
 
 def test_clipped_inversion_is_diffaes_loop(model: TinyAutoencoder) -> None:
     """The same loop with arrays of cumulative products, whose next one after the last index is 0."""
-    n, x_0, cond = 20, 1.5 * torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0)), torch.ones(2, 5)
+    n, x_0, cond = (
+        20,
+        1.5 * torch.randn(2, *SHAPE, generator=torch.Generator().manual_seed(0)),
+        torch.ones(2, 5),
+    )
     bars = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
     indices = list(range(0, 1000, 1000 // n))
     kept = [float(bars[i]) for i in indices]
@@ -105,9 +113,11 @@ def test_a_morph_of_somebody_with_himself_is_himself(model: TinyAutoencoder, enc
 def test_sampling_starts_at_the_blend_with_blended_noises(model: TinyAutoencoder, pairs: list[Morph]) -> None:
     setup = Setup(model, SDE)
     first, second = (DiM(CycleSDE(), weight).generate(pairs, setup).latents for weight in (0.0, 1.0))
-    own, other = (model.encode(to_tensor([p.load() for p in side])) for side in zip(*((p.a, p.b) for p in pairs), strict=True))
+    own, other = (
+        model.encode(to_tensor([p.load() for p in side]))
+        for side in zip(*((p.a, p.b) for p in pairs), strict=True)
+    )
     torch.testing.assert_close(first, own, atol=1e-4, rtol=0)
     torch.testing.assert_close(second, other, atol=1e-4, rtol=0)
     between = DiM(CycleSDE()).generate(pairs, setup).latents
     assert (between - first).abs().max() > 0.1 and (between - second).abs().max() > 0.1
-

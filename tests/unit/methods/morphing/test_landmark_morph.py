@@ -57,7 +57,9 @@ def test_the_ends_are_the_pictures_themselves(model: TinyAutoencoder) -> None:
 
 
 def test_variant_d_reads_landmarks_and_encodes_the_warped_mean(model: TinyAutoencoder) -> None:
-    assert "landmarks_a" in DiM(pre_morph="warp").reads and "landmarks_a" not in DiM(pre_morph="average").reads
+    assert (
+        "landmarks_a" in DiM(pre_morph="warp").reads and "landmarks_a" not in DiM(pre_morph="average").reads
+    )
     problem = Morph(
         "a-b",
         0,
@@ -69,4 +71,6 @@ def test_variant_d_reads_landmarks_and_encodes_the_warped_mean(model: TinyAutoen
     )
     setup = Setup(model, DDIM(4))
     both = [encode_parents([problem], setup, Inversion(), how) for how in ("average", "warp")]  # type: ignore[arg-type]
-    torch.testing.assert_close(both[0].x_T[0], both[1].x_T[0], atol=1e-4, rtol=1e-4)  # flat pictures: warps do nothing
+    torch.testing.assert_close(
+        both[0].x_T[0], both[1].x_T[0], atol=1e-4, rtol=1e-4
+    )  # flat pictures: warps do nothing

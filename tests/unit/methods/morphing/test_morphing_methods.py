@@ -92,8 +92,18 @@ def test_rows_are_the_declared_ones_and_samples_do_not_depend_on_the_batch(
 
 @pytest.mark.parametrize(
     "name",
-    ["morph_pipe", "greedy_dim_s", "greedy_dim", "freedom", "lgd_mc", "doodl", "descent", "flowgrad"]
-    + ["implicit_diffusion", "adjoint_deis"],
+    [
+        "morph_pipe",
+        "greedy_dim_s",
+        "greedy_dim",
+        "freedom",
+        "lgd_mc",
+        "doodl",
+        "descent",
+        "flowgrad",
+        "implicit_diffusion",
+        "adjoint_deis",
+    ],
 )
 def test_what_is_guided_or_searched_loses_less_than_its_blend(
     name: str, model: TinyAutoencoder, identity: Identity, pairs: list[Morph]
@@ -105,7 +115,7 @@ def test_what_is_guided_or_searched_loses_less_than_its_blend(
 
 
 @pytest.mark.parametrize(
-    "printed, method, sampler, gradient",
+    ("printed", "method", "sampler", "gradient"),
     [
         (350, DiM(ClippedInversion(250)), DDIM(100, Linspace()), None),
         (300, DiM(ClippedInversion(250)), DPMSolver(50, Linspace()), None),
@@ -117,7 +127,12 @@ def test_what_is_guided_or_searched_loses_less_than_its_blend(
     ],
 )
 def test_evaluations_as_the_paper_counts_them(
-    printed: int, method: Method, sampler: Sampler, gradient: object, model: TinyAutoencoder, identity: Identity
+    printed: int,
+    method: Method,
+    sampler: Sampler,
+    gradient: object,
+    model: TinyAutoencoder,
+    identity: Identity,
 ) -> None:
     used = {"sampler": sampler, "loss": identity, "gradient": gradient}
     setup = Setup(model, **{use: used[use] for use in method.uses})
@@ -167,7 +182,10 @@ def test_greedy_search_steps_with_the_best_blend_of_predictions(
     setup = Setup(model, sampler, identity)
     found = GreedySearch(ENCODER, 3, "lerp").generate(pairs, setup)
     parents = encode_parents(pairs, setup, ENCODER)
-    x_T, (alpha, sigma) = parents.blended(0.5, "lerp").start, (model.schedule.alpha(999), model.schedule.sigma(999))
+    x_T, (alpha, sigma) = (
+        parents.blended(0.5, "lerp").start,
+        (model.schedule.alpha(999), model.schedule.sigma(999)),
+    )
     eps_a, eps_b = (model.eps(x_T, 999.0, z) for z in parents.cond)
     clean = [(x_T - sigma * ((1 - w) * eps_a + w * eps_b)) / alpha for w in (0.0, 0.5, 1.0)]
     losses = torch.stack([loss_of(identity, pairs, model.decode(x)) for x in clean], dim=1)
@@ -176,7 +194,9 @@ def test_greedy_search_steps_with_the_best_blend_of_predictions(
     expected = sampler.chain(model.schedule).times
     assert expected == (999.0, 0.0)
     alpha_0, sigma_0 = model.schedule.alpha(0), model.schedule.sigma(0)
-    torch.testing.assert_close(found.latents, alpha_0 * best + sigma_0 * (x_T - alpha * best) / sigma, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(
+        found.latents, alpha_0 * best + sigma_0 * (x_T - alpha * best) / sigma, atol=1e-3, rtol=1e-3
+    )
 
 
 def test_variant_c_encodes_the_mean_picture_with_both_codes(

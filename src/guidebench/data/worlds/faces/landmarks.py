@@ -26,7 +26,9 @@ LANDMARKS: tuple[str, ...] = (
 def landmarks(face: Face) -> tuple[tuple[float, float], ...]:
     """The places of :data:`LANDMARKS` as shares of the picture's width and height, from its upper left corner."""
     portrait = Portrait(face)
-    front = _on_the_head(np.array([*_eyes(portrait), *_brows(portrait), *_nose(portrait), *_mouth(portrait)]), face)
+    front = _on_the_head(
+        np.array([*_eyes(portrait), *_brows(portrait), *_nose(portrait), *_mouth(portrait)]), face
+    )
     head = np.concatenate([front, _outline(portrait)])
     centre = np.array([IMAGE_SIZE / 2, IMAGE_SIZE / 2]) + face.setting.shift
     places = (ZOOM * rotate(head, face.setting.tilt) + centre) / IMAGE_SIZE
@@ -72,4 +74,6 @@ def _outline(p: Portrait) -> FloatArray:
     x, y = np.sin(angles), -np.cos(angles)
     power = 2 / np.where(y < 0, 2.2, p.jaw)
     height = np.where(y < 0, p.top, p.chin)
-    return np.stack([p.width * np.sign(x) * np.abs(x) ** power, height * np.sign(y) * np.abs(y) ** power], axis=1)
+    return np.stack(
+        [p.width * np.sign(x) * np.abs(x) ** power, height * np.sign(y) * np.abs(y) ** power], axis=1
+    )
