@@ -49,7 +49,7 @@ class Dyads:
         low, high = np.sort(codes.reshape(2, -1), axis=0)
         means = pd.Series(numbers[kept]).groupby([low, high], sort=True).mean()
         pairs = np.array(means.index.tolist(), np.int64).reshape(-1, 2)
-        return cls(means.to_numpy(np.float64), pairs[:, 0], pairs[:, 1], len(people), int(kept.sum()))
+        return cls(np.asarray(means, np.float64), pairs[:, 0], pairs[:, 1], len(people), int(kept.sum()))
 
     @property
     def variance(self) -> float:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from guidebench.data.alignment import ARCFACE_112, arcface5, ffhq, ffhq_square, five_of_68, similarity
+from guidebench.data.image_files import content_digest
 from guidebench.data.morphs.gallery import Gallery, Person
 from guidebench.errors import ConfigError, DataError
 from guidebench.problems import Picture, Place
@@ -182,7 +183,7 @@ class FRLL(Gallery):
         return Person(name, group, aligned[0], aligned[1], self._places(marks[0]))
 
     def _called(self, file: Path) -> str:
-        return f"frll/{file.parent.name}/{file.stem} {self._how}"
+        return f"frll/{file.parent.name}/{file.stem} {self._how} {content_digest(file)}"
 
     def _read(self, file: Path) -> NDArray[np.uint8]:
         try:

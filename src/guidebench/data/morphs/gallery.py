@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from guidebench.data.morphs.landmarks import landmarks
 from guidebench.data.noise_pictures import NoisePictures
-from guidebench.data.worlds.faces.landmarks import landmarks
 from guidebench.data.worlds.faces.people import Face
 from guidebench.data.worlds.faces.world import FACES
 from guidebench.problems import Picture, Place
@@ -62,7 +62,7 @@ class RenderedGallery(Gallery):
     Groups are long and short hair.
     """
 
-    name: str = "gallery of the rendered faces, 102 people"  # type: ignore[assignment]
+    name: str = "gallery of the rendered faces, 102 people"
 
     def people(self) -> Sequence[Person]:
         return _rendered()
@@ -84,7 +84,9 @@ def _rendered() -> tuple[Person, ...]:
 
 
 def _picture(number: int, expression: str, face: Face) -> Picture:
-    return Picture(f"faces/gallery/{number:03d}/{expression}", partial(FACES.render, face))
+    return Picture(
+        f"faces/gallery/{number:03d}/{expression} {FACES.fingerprint}", partial(FACES.render, face)
+    )
 
 
 class NoiseGallery(Gallery):

@@ -103,7 +103,7 @@ class ListedPairs(PairRule):
 class ConsecutivePairs(PairRule):
     """Everybody with the next in the gallery: no network is needed."""
 
-    name: str = "consecutive pairs"  # type: ignore[assignment]
+    name: str = "consecutive pairs"
 
     def pairs(self, gallery: Gallery) -> list[Pair]:
         people = gallery.people()

@@ -54,11 +54,11 @@ class GreedySearch(Method):
         for k in range(chain.n_stages):
             streams.begin(k)
             x_t, t = chain.query(state, k)
-            predicted = both(torch.cat([x_t, x_t]), t, torch.cat(parents.cond)).chunk(2)
+            eps_a, eps_b = both(torch.cat([x_t, x_t]), t, torch.cat(parents.cond)).chunk(2)
             alpha_t, sigma_t = chain.schedule.alpha(t), chain.schedule.sigma(t)
-            best, lowest = predicted[0], torch.full_like(x_t.flatten(1)[:, 0], torch.inf)
+            best, lowest = eps_a, torch.full_like(x_t.flatten(1)[:, 0], torch.inf)
             for weight in weights:
-                eps = blend(*predicted, weight, self.interpolation)
+                eps = blend(eps_a, eps_b, weight, self.interpolation)
                 value = loss(model.decode((x_t - sigma_t * eps) / alpha_t)).to(lowest.dtype)
                 best = torch.where((value < lowest).view(-1, *(1,) * (eps.ndim - 1)), eps, best)
                 lowest = torch.minimum(lowest, value)

@@ -12,8 +12,8 @@ from PIL import Image
 
 from guidebench.data.morphs.frll import FRLL
 from guidebench.data.morphs.gallery import Gallery, NoiseGallery, Person, RenderedGallery
+from guidebench.data.morphs.landmarks import LANDMARKS, landmarks
 from guidebench.data.morphs.pairs import ConsecutivePairs, ListedPairs, Morphs, MostSimilar
-from guidebench.data.worlds.faces.landmarks import LANDMARKS, landmarks
 from guidebench.data.worlds.faces.world import FACES
 from guidebench.errors import ConfigError, DataError
 from guidebench.pixels import to_tensor
@@ -22,7 +22,7 @@ from tiny_faces import LinearRecogniser, picture
 
 
 def test_landmarks_lie_on_the_features_that_are_drawn() -> None:
-    """Pupils are dark, each within a pixel of its place, whatever the pose; brows, mouth and outline follow the face."""
+    """Pupils are dark, each within a pixel of its place, whatever the pose; the eyes' corners are in order."""
     rng = np.random.default_rng(0)
     shown = 0
     for face in (FACES.sample(rng) for _ in range(60)):

@@ -1,4 +1,4 @@
-"""Where the features of a drawn face lie: what a landmark detector would have to find."""
+"""Where the features of a rendered face lie: what a landmark detector would have to find."""
 
 import numpy as np
 from numpy.typing import NDArray
