@@ -111,7 +111,10 @@ def _morph(i: int, seed: int) -> Morph:
     """Two people of noise, whose landmarks are a square and a smaller one."""
     pictures = [Picture(f"noise-{i + 10 * k}", partial(_noise, i + 10 * k)) for k in range(4)]
     squares = [tuple((0.5 + h * x, 0.5 + h * y) for x in (-1, 1) for y in (-1, 1)) for h in (0.2, 0.15)]
-    return Morph(f"case-{i}", seed, pictures[0], pictures[1], f"a{i}", f"b{i}", *pictures[2:], *squares)
+    numbers = [tuple(np.random.default_rng(10 * i + k).uniform(-1, 1, 20).tolist()) for k in range(2)]
+    return Morph(
+        f"case-{i}", seed, pictures[0], pictures[1], f"a{i}", f"b{i}", *pictures[2:], *squares, *numbers
+    )
 
 
 def _noise(seed: int) -> NDArray[np.uint8]:

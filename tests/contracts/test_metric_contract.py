@@ -20,6 +20,7 @@ _CLASSES = {
 }
 _WITHOUT_FILES = {
     "text_motion_distance": ["metrics.contract.evaluator.random_weights=true"],
+    "trait_distance": ["metrics.contract.regressor.random_weights=true"],
     **dict.fromkeys(
         ["mmpmr", "match_threshold", "parent_similarity", "morphing_attack_potential"], TINY_RECOGNISERS
     ),

@@ -15,7 +15,9 @@ from guidebench.metrics.face_matching import (
     ParentSimilarity,
     impostor_scores,
 )
+from guidebench.metrics.trait_distance import TraitDistance
 from guidebench.models.readers.face_recognition import FaceRecogniser, match_threshold
+from guidebench.models.readers.traits import TraitRegressor
 from guidebench.pixels import to_tensor
 from guidebench.problems import Morph, Picture
 
@@ -171,3 +173,22 @@ def test_every_printed_rate_is_a_number_of_489_pairs() -> None:
         matched = round(value * 489 / 100)
         judged = torch.cat([torch.full((matched,), 100.0), torch.zeros(489 - matched)])
         assert round(judged.double().mean().item(), 2) == value
+
+
+def test_traits_say_where_between_two_people_a_morph_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = np.zeros(20), np.r_[1.0, np.zeros(19)]
+    morph = Morph("a-b", 0, face(0), face(1), "a", "b", traits_a=tuple(a), traits_b=tuple(b))
+    metric = TraitDistance(TraitRegressor("any", random_weights=True))
+    read = torch.zeros(4, 20)
+    read[:, 0] = torch.tensor([0.5, 0.0, 0.25, 0.5])
+    read[3, 1] = 1.0  # between both, and unlike either
+    monkeypatch.setattr(TraitRegressor, "traits", lambda self, images: read)
+    found = metric.evaluate(torch.zeros(4, 3, 8, 8), [morph] * 4)
+    torch.testing.assert_close(found, torch.tensor([0.5, 1.0, 0.75, 1.25**0.5]), atol=1e-6, rtol=0)
+
+
+def test_the_regressor_reads_twenty_numbers_of_any_size() -> None:
+    images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    regressor = TraitRegressor("any", random_weights=True)
+    assert regressor.traits(images).shape == (2, 20) and "random" in regressor.network_id
+    assert regressor.traits(images[..., :32, :32]).shape == (2, 20)
