@@ -3,9 +3,31 @@
 A message says where (the config path or file), what was received, what is allowed and what to do.
 """
 
+import unicodedata
+
+
+def printable(text: str) -> str:
+    """A text of the user's, safe on a console: controls, separators of lines and marks of direction as escapes.
+
+    Line breaks and tabs stay.
+    """
+    return "".join(
+        c if c in "\n\t" or unicodedata.category(c) not in _UNPRINTABLE else _escaped(c) for c in text
+    )
+
+
+_UNPRINTABLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
+
 
 class GuidebenchError(Exception):
-    """Root of all errors raised on purpose."""
+    """Root of all errors raised on purpose; its message is printable, whatever the user's text in it holds."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class ConfigError(GuidebenchError):

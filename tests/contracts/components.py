@@ -16,7 +16,8 @@ from guidebench.problems import (
     Restoration,
     TextToImage,
 )
-from guidebench.runner.compose import compose_config, shipped
+from guidebench.runner.compose import compose_config
+from guidebench.runner.folders import shipped
 from guidebench.runner.job import Job
 from tiny_models import CLASSES
 
@@ -31,7 +32,7 @@ _OVERRIDE = {
     "metric": "+metric@metrics.contract={name}",
 }
 _SUITE = {"model/sd14": "full", "model/sd15": "full", "dataset/drawbench/full": "full"}
-_NOT_OF_A_JOB = {"setting"}  # a task chooses it
+_NOT_OF_A_JOB = {"setting", "method_size"}  # task and suite, size and method choose them
 
 FIXED_COST = {"checkpointed": ["gradient.keep_graphs=0"]}
 """Overrides under which a gradient strategy's cost does not depend on the memory there is."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from guidebench.metrics.base import Measure, Metric, SetMetric
 from guidebench.runner.components import component_class
-from guidebench.runner.compose import shipped
+from guidebench.runner.folders import shipped
 from guidebench.samples import KINDS
 
 _CLASSES = {

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from guidebench.errors import ConfigError
-from guidebench.runner.compose import shipped
+from guidebench.runner.folders import shipped
 from guidebench.runner.table_file import TableFile, table_names
 from guidebench.runner.tables import compose_table
 

@@ -10,11 +10,10 @@ import torch
 from guidebench.models.latent_diffusion import LatentDiffusion
 from guidebench.methods.end_to_end.doodl import DOODL
 original = DOODL.update
-def update(self, members, velocity, grads, noise, radius):
-    grads = tuple(g.clone() for g in grads)
-    for g in grads:
-        g[0, 0, 0, 0] = float("nan")
-    return original(self, members, velocity, grads, noise, radius)
+def update(self, x_T, velocity, grad, noise, radius):
+    grad = grad.clone()
+    grad[:, 0, 0, 0, 0] = float("nan")
+    return original(self, x_T, velocity, grad, noise, radius)
 DOODL.update = update
 """
 """The first latent of every batch that DOODL optimises becomes NaN."""
@@ -32,7 +31,7 @@ OneStep.generate = generate
 
 def stored(results: Path) -> list[dict]:
     return [
-        json.loads(p.read_text())["record"]
+        json.loads(p.read_text())["content"]
         for p in sorted((results / "runs" / "samples").glob("*/[!.]*/record.json"))
     ]
 

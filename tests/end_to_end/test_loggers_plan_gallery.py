@@ -21,7 +21,7 @@ OneStep.generate = generate
 
 def stored(results: Path) -> list[dict]:
     return [
-        json.loads(p.read_text())["record"]
+        json.loads(p.read_text())["content"]
         for p in sorted((results / "runs" / "samples").glob("*/[!.]*/record.json"))
     ]
 

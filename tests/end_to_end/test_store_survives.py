@@ -162,7 +162,7 @@ def corrupt_image(folder: Path) -> None:
 def corrupt_record(folder: Path) -> None:
     """A number in the record that reads well but was never written."""
     text = (folder / "record.json").read_text()
-    number = json.loads(text)["record"]["nfe_fwd"]
+    number = json.loads(text)["content"]["nfe_fwd"]
     (folder / "record.json").write_text(text.replace(f'"nfe_fwd": {number}', f'"nfe_fwd": {number + 1}'))
 
 
@@ -215,7 +215,7 @@ def test_everything_is_written_below_paths_results(commands, whole: Path, tmp_pa
 
 
 def test_prompts_never_become_file_names(whole: Path) -> None:
-    names = [json.loads(p.read_text())["record"]["problem"]["prompt"] for p in whole.rglob("record.json")]
+    names = [json.loads(p.read_text())["content"]["problem"]["prompt"] for p in whole.rglob("record.json")]
     words = {word for prompt in names for word in prompt.split() if len(word) > 3} - {"background"}
     assert len(words) > 5
     paths = " ".join(str(p.relative_to(whole)) for p in whole.rglob("*"))

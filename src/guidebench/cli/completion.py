@@ -7,7 +7,7 @@ import hydra
 
 from guidebench.cli import COMMANDS
 from guidebench.runner import schema
-from guidebench.runner.compose import shipped
+from guidebench.runner.folders import shipped
 
 
 def main(argv: list[str]) -> int:

@@ -11,7 +11,7 @@ import yaml
 
 import guidebench
 from guidebench.cli.printing import say, say_json, width
-from guidebench.runner.compose import shipped
+from guidebench.runner.folders import shipped
 from guidebench.runner.suggest import suggestion
 from guidebench.runner.table_file import TableFile, table_names
 

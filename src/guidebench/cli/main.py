@@ -3,6 +3,7 @@
 import importlib
 import logging
 import sys
+from pathlib import Path
 
 import guidebench
 from guidebench.cli import COMMANDS
@@ -19,12 +20,13 @@ usage: guidebench COMMAND [ARGUMENTS]
   guidebench run -m method=none,one_step,doodl 'seed=range(0,9)'
   guidebench table doodl/fig5 size=smoke
 
+Exit status: 0 made, 1 jobs or samples failed, 2 refused, 130 interrupted.
 Completion of commands and overrides: eval "$(guidebench -sc install=bash)" (or zsh, fish)
 """
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit status. Errors that are the user's to mend are one message, no traceback."""
+    """Run a command; returns the exit status. No traceback reaches the user: a fault of ours names its file."""
     arguments = sys.argv[1:] if argv is None else argv
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help", "help"):
@@ -56,3 +58,9 @@ def main(argv: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 130
+    except Exception as error:
+        from guidebench.cli.failures import told
+
+        results = next((a.partition("=")[2] for a in arguments if a.startswith("paths.results=")), "results")
+        print(f"guidebench {name}: {told(error, Path(results) / 'runs' / 'logs')}", file=sys.stderr)
+        return 1

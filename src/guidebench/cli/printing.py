@@ -7,6 +7,8 @@ import shutil
 import sys
 from typing import Any, TextIO
 
+from guidebench.errors import printable
+
 _PLAIN = str.maketrans(
     {"±": "+/-", "…": "...", "↑": "^", "↓": "v", "²": "2", "†": "+", "·": "-", "’": "'", "×": "x"}
 )
@@ -14,11 +16,11 @@ _PLAIN = str.maketrans(
 
 
 def say(*texts: str) -> None:
-    """Print lines; characters that the console does not know are written in others, a closed pipe ends the printing."""
+    """Print lines; what the console cannot show or would obey is written in other characters, a closed pipe ends it."""
     stream = sys.stdout
     try:
         for text in texts:
-            stream.write(_encodable(text, getattr(stream, "encoding", None) or "utf-8") + "\n")
+            stream.write(_encodable(printable(text), getattr(stream, "encoding", None) or "utf-8") + "\n")
         stream.flush()
     except (OSError, ValueError):  # nobody reads any more; files are written already
         _close(stream)

@@ -136,6 +136,9 @@ def _words(hint: Any) -> tuple[Any, ...]:
     return get_args(hint) if get_origin(hint) is Literal else ()
 
 
+_PLAIN = {float: "a number", int: "a whole number", str: "a text", bool: "true or false", NoneType: "null"}
+
+
 def _described(hint: Any) -> str:
     """An annotation in words."""
     arguments = get_args(hint)
@@ -143,15 +146,15 @@ def _described(hint: Any) -> str:
         return ", or ".join(_described(choice) for choice in arguments)
     if get_origin(hint) is Literal:
         return ", ".join(map(str, arguments))
-    if hint is NoneType:
-        return "null"
+    if hint in _PLAIN:
+        return _PLAIN[hint]
     if _is_component(hint):
         return f"a component, {hint.__name__}: a mapping with a _target_, chosen as group@path=choice"
     origin = get_origin(hint)
     if isinstance(origin, type) and issubclass(origin, Mapping):
-        return f"a mapping to {_described(arguments[1])}"
+        return f"a mapping, each value {_described(arguments[1])}"
     if isinstance(origin, type) and issubclass(origin, Sequence):
-        return f"a list of {_described(arguments[0])}"
+        return f"a list, each {_described(arguments[0])}"
     return str(getattr(hint, "__name__", hint))
 
 

@@ -1,4 +1,4 @@
-"""Compose configurations outside Hydra's own main: folders, overrides with suggestions, sweeps of jobs."""
+"""Compose configurations outside Hydra's own main: overrides with suggestions, sweeps of jobs."""
 
 import re
 from collections.abc import Sequence
@@ -15,19 +15,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from guidebench.errors import ConfigError
 from guidebench.runner import schema
-from guidebench.runner.suggest import suggestion
+from guidebench.runner.folders import shipped
+from guidebench.runner.hydra_node import check_hydra
+from guidebench.runner.interpolation import refuse_resolvers
+from guidebench.runner.mistakes import explained, refuse_misplaced, refuse_repeats
 
-_PACKAGE = Path(__file__).resolve().parents[1]
 
-
-def shipped(name: str) -> Path:
-    """The folder `conf` or `experiments`: of the checkout where there is one, else of the installed package."""
-    checkout = _PACKAGE.parents[1] / name
-    return (
-        checkout
-        if checkout.is_dir() and (_PACKAGE.parents[1] / "pyproject.toml").is_file()
-        else _PACKAGE / name
-    )
+def quoted(value: str) -> str:
+    """A text as a value of an override, whatever characters it holds."""
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", value)
+    return "'" + re.sub(r"(\\+)$", r"\1\1", escaped) + "'"
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -36,76 +33,97 @@ def parse(overrides: Sequence[str]) -> list[Override]:
     Raises:
         ConfigError: one is not a valid override.
     """
-    try:
-        return OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ConfigError(f"override: {error}") from error
+    parser, found = OverridesParser.create(), []
+    for override in overrides:
+        try:
+            found += parser.parse_overrides([override])
+        except HydraException as error:
+            key, equals, value = override.partition("=")
+            way_out = (
+                f'; quote the value: {key}="{quoted(value)}"' if equals and value else "; allowed: key=value"
+            )
+            raise ConfigError(f"override {override!r} cannot be read{way_out}") from error
+    return found
 
 
-def compose_config(overrides: Sequence[str]) -> DictConfig:
+def compose_config(overrides: Sequence[str], folder: Path | None = None, hydra: bool = False) -> DictConfig:
     """Compose conf/config.yaml with Hydra overrides.
+
+    Args:
+        overrides: of one job.
+        folder: a copy of conf/; the shipped one without it.
+        hydra: keep Hydra's own node, checked, too.
 
     Raises:
         ConfigError: a key, a choice or a value is wrong; says which are near.
     """
+    parsed = parse(overrides)
+    refuse_misplaced(parsed)
+    try:
+        config = _composed(overrides, folder or shipped("conf"))
+    except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last: a group set to null
+        raise ConfigError(explained(error, parsed, _siblings)) from error
+    ours = without_hydra(config)
+    refuse_resolvers(ours)
+    check_hydra(config.hydra)
+    return config if hydra else ours
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """A composed configuration without Hydra's own node."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def _composed(overrides: Sequence[str], folder: Path) -> DictConfig:
     schema.register()
     GlobalHydra.instance().clear()
-    with initialize_config_dir(str(shipped("conf")), version_base="1.3"):
-        try:
-            return compose("config", list(overrides))
-        except (HydraException, OmegaConfBaseException, ValueError) as error:  # the last: a group set to null
-            raise ConfigError(explain(error, overrides)) from error
+    with initialize_config_dir(str(folder), version_base="1.3"):
+        return compose("config", list(overrides), return_hydra_config=True)
 
 
-def explain(error: Exception, overrides: Sequence[str]) -> str:
-    """Hydra's error in one line, with the nearest allowed words."""
-    message = str(error.__cause__ or error) if "Error merging override" in str(error) else str(error)
-    groups = {
-        p.name: sorted(q.relative_to(p).with_suffix("").as_posix() for q in p.rglob("*.yaml"))
-        for p in shipped("conf").iterdir()
-        if p.is_dir()
-    }
-    parsed = parse(overrides)
-    choices = [o.input_line or "" for o in parsed if o.key_or_group in groups and not o.is_sweep_override()]
-    for override in parsed:
-        key = override.key_or_group
-        chosen = str(override.value()) if not override.is_sweep_override() else ""
-        near = ""
-        nothing = override.value() is None and not override.is_delete()
-        if key in groups and (f"'{key}/{chosen}'" in message or nothing):
-            near = f"{suggestion(chosen, groups[key])}allowed: {', '.join(groups[key])}"
-        elif re.search(rf"Could not override '{re.escape(key)}'|Key '{re.escape(key)}'", message):
-            near = _siblings(key, choices)
-        if near:
-            return f"{override.input_line}: {message.splitlines()[0].rstrip('.')}; {near}"
-    return message
-
-
-def _siblings(key: str, choices: Sequence[str]) -> str:
-    """What stands beside a key, once the groups are chosen, the nearest first."""
-    parent, _, name = key.rpartition(".")
-    config = compose_config(choices)
+def _siblings(parent: str, choices: Sequence[str]) -> list[str]:
+    """What stands at a config path once groups are chosen; nothing where those do not go together."""
+    try:
+        config = _composed(choices, shipped("conf"))
+    except (HydraException, OmegaConfBaseException, ValueError):
+        return []
     node = OmegaConf.select(config, parent) if parent else config
-    if not isinstance(node, DictConfig):
-        return ""
-    names = [str(sibling) for sibling in node if sibling != "_target_"]
-    return f"{suggestion(name, names)}{parent or 'the configuration'} has {', '.join(names)}"
+    return (
+        [str(name) for name in node if name not in ("_target_", "hydra")]
+        if isinstance(node, DictConfig)
+        else []
+    )
 
 
 def expand(overrides: Sequence[str]) -> list[list[str]]:
-    """A sweep as one list of overrides per job: `method=none,doodl seed=range(0,2)` is four jobs."""
+    """A sweep as one list of overrides per job: `method=none,doodl seed=range(0,2)` is four jobs.
+
+    Raises:
+        ConfigError: there is no job in it.
+    """
+    parsed = parse(overrides)
     try:
-        batches = BasicSweeper.split_arguments(parse(overrides), max_batch_size=None)
+        batches = BasicSweeper.split_arguments(parsed, max_batch_size=None)
     except HydraException as error:
         raise ConfigError(f"sweep: {error}") from error
-    return [list(job) for batch in batches for job in batch]
+    jobs = [list(job) for batch in batches for job in batch]
+    if not jobs:
+        raise ConfigError(f"sweep: {' '.join(overrides)} is empty; give every key a value")
+    return jobs
 
 
 def merge(*layers: Sequence[str]) -> list[str]:
-    """Overrides with later layers winning over earlier ones of the same key."""
+    """Overrides with later layers winning over earlier ones of the same key.
+
+    Raises:
+        ConfigError: one layer gives a key twice.
+    """
     by_key: dict[str, str] = {}
-    for override in (o for layer in layers for o in parse(layer)):
-        key = override.get_key_element().lstrip("+~")
-        by_key.pop(key, None)
-        by_key[key] = override.input_line or ""
+    for layer in layers:
+        parsed = parse(layer)
+        refuse_repeats(parsed)
+        for override in parsed:
+            key = override.get_key_element().lstrip("+~")
+            by_key.pop(key, None)
+            by_key[key] = override.input_line or ""
     return list(by_key.values())

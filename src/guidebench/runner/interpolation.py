@@ -9,33 +9,27 @@ from omegaconf.grammar_parser import parse
 
 from guidebench.errors import ConfigError
 
-_HYDRAS_OWN = ("now", "hydra")
-"""Resolvers by which Hydra names its folders."""
 
-
-def refuse_resolvers(config: Container, allowed: tuple[str, ...] = ()) -> None:
+def refuse_resolvers(config: Container, where: str = "", allowed: tuple[str, ...] = ()) -> None:
     """Refuse values such as `${oc.env:TOKEN}`: they would be printed, logged and stored.
 
     Args:
         config: composed, not resolved.
+        where: config path of it, for messages.
         allowed: names of resolvers that may stay.
 
     Raises:
         ConfigError: a value calls another resolver.
     """
-    for path, text in _strings(OmegaConf.to_container(config, resolve=False), ""):
-        if "${" in text:
-            for name in _resolvers(_parsed(text, path)):
-                if name not in allowed:
-                    raise ConfigError(
-                        f"{path}: got {text!r}; allowed are references to other keys (${{n_steps}}), no resolvers; "
-                        "write the value itself, and leave secrets in the environment, where the services read them"
-                    )
-
-
-def refuse_resolvers_of_hydra(config: Container) -> None:
-    """The same for Hydra's own node, whose folders carry the time."""
-    refuse_resolvers(config, _HYDRAS_OWN)
+    for path, text in _strings(OmegaConf.to_container(config, resolve=False), where):
+        if "${" not in text:
+            continue
+        for name in _resolvers(_parsed(text, path)):
+            if name not in allowed:
+                raise ConfigError(
+                    f"{path}: got {text!r}; allowed are references to other keys (${{n_steps}}), no resolvers; write "
+                    "the value itself, and leave secrets in the environment, where the services read them"
+                )
 
 
 def _parsed(text: str, path: str) -> Any:

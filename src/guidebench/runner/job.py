@@ -111,10 +111,6 @@ def check_run(config: Mapping[str, Any]) -> None:
             node = node.get(key) if isinstance(node, Mapping) else None
         if node is not None and not fits(node):
             raise ConfigError(f"{path}: got {node!r}; allowed: {allowed}")
-    if not isinstance(config["metrics"], Mapping):
-        raise ConfigError(
-            f"metrics: got {config['metrics']!r}; metrics are added by name, each with a node of its own"
-        )
     _check_device(config["device"])
 
 

@@ -10,7 +10,7 @@ import yaml
 from guidebench.errors import ConfigError
 from guidebench.report.paper import NO_PAPER, PaperNumbers, parse_numbers
 from guidebench.report.spec import TableSpec, parse_spec
-from guidebench.runner.compose import shipped
+from guidebench.runner.folders import shipped
 from guidebench.runner.suggest import suggestion
 
 SOURCES = ("samples", "resources", "gradients")

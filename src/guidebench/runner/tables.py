@@ -14,6 +14,7 @@ from guidebench.errors import ConfigError
 from guidebench.report.spec import RowSpec, TableSpec
 from guidebench.runner.components import check
 from guidebench.runner.compose import compose_config, expand, merge, parse
+from guidebench.runner.interpolation import refuse_resolvers
 from guidebench.runner.job import Job
 from guidebench.runner.suggest import suggestion
 from guidebench.runner.table_file import SOURCES, TableFile
@@ -206,6 +207,7 @@ def _study(file: TableFile, size: str, overrides: Sequence[str]) -> ComposedTabl
         {"source": file.content["sizes"][size]},
         OmegaConf.from_dotlist(own),
     )
+    refuse_resolvers(merged)
     config = OmegaConf.to_container(merged, resolve=True)
     assert isinstance(config, dict)
     check(config["source"], "source")

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,17 @@ def test_schedule_is_that_of_the_checkpoints(model: ADM) -> None:
     schedule = model.schedule
     ratio = [schedule.sigma(t) / schedule.alpha(t) for t in (0.0, 999.0)]
     assert ratio == pytest.approx([0.01, 157.4], rel=1e-3)
+
+
+def test_the_cosine_schedule_is_that_of_improved_diffusion() -> None:
+    schedule = ADM("tiny", SMALL, random_weights=True, noise_schedule="cosine").schedule
+    bar = math.cos((0.5 + 0.008) / 1.008 * math.pi / 2) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2
+    assert schedule.alpha(499) ** 2 == pytest.approx(bar, rel=1e-6)
+
+
+def test_a_network_that_reads_a_class_is_refused() -> None:
+    with pytest.raises(WeightsError, match="num_classes=1000: the network reads a class"):
+        ADM("tiny", SMALL | {"num_classes": 1000}, random_weights=True).load("cpu")
 
 
 def test_prompts_are_ignored_and_pixels_are_symmetric(model: ADM) -> None:

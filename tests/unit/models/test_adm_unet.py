@@ -123,6 +123,53 @@ def test_attention_gives_each_head_one_run_of_q_k_v() -> None:
     torch.testing.assert_close(block(x), expected.reshape(x.shape))
 
 
+def test_the_new_attention_order_is_thirds_of_q_k_v() -> None:
+    """Against torch's attention, whose projections are thirds."""
+    block = awake(AttentionBlock(64, head_channels=32, groups=32, thirds=True)).double()
+    x = torch.randn(2, 64, 3, 5, dtype=torch.float64)
+    reference = torch.nn.MultiheadAttention(64, 2, batch_first=True, dtype=torch.float64)
+    state = {"in_proj_weight": block.qkv.weight[..., 0], "in_proj_bias": block.qkv.bias}
+    state |= {"out_proj.weight": block.proj_out.weight[..., 0], "out_proj.bias": block.proj_out.bias}
+    reference.load_state_dict(state)
+    flat = x.reshape(2, 64, 15)
+    tokens = block.norm(flat).transpose(1, 2)
+    expected = flat + reference(tokens, tokens, tokens)[0].transpose(1, 2)
+    torch.testing.assert_close(block(x), expected.reshape(x.shape))
+
+
+CHECKPOINTS = {  # flags of the released sampling commands; millions of parameters of the paper's Table 1
+    64: (
+        dict(model_channels=192, num_res_blocks=3, channel_mult=(1, 2, 3, 4), use_new_attention_order=True),
+        296,
+    ),
+    128: (dict(model_channels=256, channel_mult=(1, 1, 2, 3, 4), num_heads=4), 422),
+    256: (dict(model_channels=256, channel_mult=(1, 1, 2, 2, 4, 4)), 554),
+}
+
+
+@pytest.mark.parametrize("side", CHECKPOINTS)
+def test_the_published_conditional_networks(side: int) -> None:
+    flags, millions = CHECKPOINTS[side]
+    with torch.device("meta"):
+        network = UNet(image_size=side, out_channels=6, num_classes=1000, **flags)
+    assert round(sum(p.numel() for p in network.parameters()) / 1e6) == millions
+    attention = [module for module in network.modules() if isinstance(module, AttentionBlock)]
+    assert {module.thirds for module in attention} == {side == 64}
+    heads = {(module.qkv.in_channels, module.heads) for module in attention}
+    assert heads == ({(c, 4) for c in (512, 768, 1024)} if side == 128 else {(c, c // 64) for c, _ in heads})
+
+
+def test_order_and_heads_change_what_the_same_weights_answer() -> None:
+    plain = awake(UNet(**SMALL | {"num_head_channels": 16})).double()
+    x, times = torch.randn(1, 3, 16, 16, dtype=torch.float64), torch.zeros(1)
+    outs = [plain(x, times)]
+    for change in ({"use_new_attention_order": True}, {"num_heads": 2}, {"num_heads": 1}):
+        other = UNet(**SMALL | {"num_head_channels": 16} | change).double()
+        other.load_state_dict(plain.state_dict())
+        outs.append(other(x, times))
+    assert all(not torch.allclose(a, b) for i, a in enumerate(outs) for b in outs[:i])
+
+
 def test_attention_pool_equals_the_first_token_of_full_attention() -> None:
     torch.manual_seed(0)
     pool = AttentionPool(side=3, channels=64, head_channels=16, out_channels=5).double()
@@ -175,6 +222,7 @@ def test_labels_matter_and_are_required() -> None:
         ({"model_channels": 24}, "multiples of num_groups=32"),
         ({"image_size": 15}, "cannot be halved"),
         ({"num_head_channels": 48}, "does not divide"),
+        ({"num_heads": 3}, "num_heads=3 does not divide"),
     ],
 )
 def test_bad_sizes_are_refused_in_words(change: dict[str, int], message: str) -> None:

@@ -118,17 +118,19 @@ class ResBlock(nn.Module):
 
 
 class AttentionBlock(nn.Module):
-    """Residual self-attention over all positions; of the 3c channels of `qkv`, each head owns one run of q, k, v.
+    """Residual self-attention over all positions.
 
     Args:
         channels: c, a multiple of `head_channels`.
         head_channels: channels of one head.
         groups: of the norm.
+        thirds: of the 3c channels of `qkv`, the first c are all heads' q, then k, then v; otherwise each head owns one
+            run of its q, k and v.
     """
 
-    def __init__(self, channels: int, head_channels: int, groups: int) -> None:
+    def __init__(self, channels: int, head_channels: int, groups: int, thirds: bool = False) -> None:
         super().__init__()
-        self.heads = _heads(channels, head_channels)
+        self.heads, self.thirds = _heads(channels, head_channels), thirds
         self.norm = nn.GroupNorm(groups, channels)
         self.qkv = nn.Conv1d(channels, 3 * channels, 1)
         self.proj_out = zero(nn.Conv1d(channels, channels, 1))
@@ -136,8 +138,10 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(b, c, H, W) -> (b, c, H, W)."""
         flat = x.flatten(2)
-        per_head = self.qkv(self.norm(flat)).unflatten(1, (self.heads, 3, -1)).transpose(-1, -2)
-        attended = scaled_dot_product_attention(*per_head.unbind(2)).transpose(-1, -2).flatten(1, 2)
+        parts = (3, self.heads, -1) if self.thirds else (self.heads, 3, -1)
+        per_head = self.qkv(self.norm(flat)).unflatten(1, parts).transpose(-1, -2)
+        q, k, v = per_head.unbind(1 if self.thirds else 2)
+        attended = scaled_dot_product_attention(q, k, v).transpose(-1, -2).flatten(1, 2)
         return (flat + self.proj_out(attended)).unflatten(2, x.shape[2:])
 
 

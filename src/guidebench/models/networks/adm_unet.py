@@ -42,6 +42,8 @@ class Encoder(nn.Module):
         dropout: float,
         num_groups: int,
         z_channels: int = 0,
+        num_heads: int | None = None,
+        use_new_attention_order: bool = False,
     ) -> None:
         super().__init__()
         self.widths = [int(mult * model_channels) for mult in channel_mult]
@@ -49,6 +51,7 @@ class Encoder(nn.Module):
         _check(image_size, self.widths, num_groups)
         self._scale_shift, self._dropout, self._groups = use_scale_shift_norm, dropout, num_groups
         self._attended, self._head_channels = set(attention_resolutions), num_head_channels
+        self._num_heads, self._thirds = num_heads, use_new_attention_order
         self._model_channels = model_channels
         self._emb_channels, self._z_channels = 4 * model_channels, z_channels
         self.time_embed: nn.Module = nn.Sequential(
@@ -73,7 +76,7 @@ class Encoder(nn.Module):
         self.middle_block = Block(
             [
                 self._res(channels, channels),
-                AttentionBlock(channels, num_head_channels, num_groups),
+                self._attention(channels),
                 self._res(channels, channels),
             ]
         )
@@ -92,7 +95,16 @@ class Encoder(nn.Module):
 
     def _attend(self, width: int, side: int) -> Iterator[AttentionBlock]:
         if side in self._attended:
-            yield AttentionBlock(width, self._head_channels, self._groups)
+            yield self._attention(width)
+
+    def _attention(self, width: int) -> AttentionBlock:
+        heads = self._num_heads
+        if heads is not None and width % heads:
+            raise ConfigError(
+                f"num_heads={heads} does not divide a width of {width} channels with attention."
+            )
+        head_channels = self._head_channels if heads is None else width // heads
+        return AttentionBlock(width, head_channels, self._groups, self._thirds)
 
     def embed(self, times: Tensor) -> Tensor:
         """Time embedding (b, e), e = 4 model_channels, of times (b,), in the network's precision."""
@@ -126,6 +138,8 @@ class Denoiser(Encoder):
         dropout: float,
         num_groups: int,
         z_channels: int = 0,
+        num_heads: int | None = None,
+        use_new_attention_order: bool = False,
     ) -> None:
         super().__init__(
             image_size,
@@ -140,6 +154,8 @@ class Denoiser(Encoder):
             dropout,
             num_groups,
             z_channels,
+            num_heads,
+            use_new_attention_order,
         )
         self.output_blocks = nn.ModuleList()
         skips, channels = list(self._skips), self.widths[-1]
@@ -185,8 +201,11 @@ class UNet(Denoiser):
         num_classes: of class labels; None for an unconditional model.
         dropout: rate in the residual blocks, for training.
         num_groups: of every group norm. As many groups as channels would take the mean colour from a narrow network.
+        num_heads: of every attention, whatever its width, in place of `num_head_channels`: 4 in the 128-px checkpoint.
+        use_new_attention_order: as the released flag; true for the 64-px checkpoint. No shape tells.
 
-    References: Dhariwal & Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021, section 3.
+    References: Dhariwal & Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021, section 3; the flags
+        of each checkpoint in the README of openai/guided-diffusion.
     """
 
     def __init__(
@@ -204,6 +223,8 @@ class UNet(Denoiser):
         num_classes: int | None = None,
         dropout: float = 0.0,
         num_groups: int = 32,
+        num_heads: int | None = None,
+        use_new_attention_order: bool = False,
     ) -> None:
         super().__init__(
             image_size,
@@ -218,6 +239,8 @@ class UNet(Denoiser):
             use_scale_shift_norm,
             dropout,
             num_groups,
+            num_heads=num_heads,
+            use_new_attention_order=use_new_attention_order,
         )
         if num_classes is not None:
             self.label_emb = nn.Embedding(num_classes, self._emb_channels)

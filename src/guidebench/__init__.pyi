@@ -1,0 +1,45 @@
+"""Types of the names that `__init__.py` imports on first use."""
+
+from guidebench.api import (
+    Result as Result,
+)
+from guidebench.api import (
+    TableResult as TableResult,
+)
+from guidebench.api import (
+    model as model,
+)
+from guidebench.api import (
+    sample as sample,
+)
+from guidebench.api import (
+    table as table,
+)
+from guidebench.errors import GuidebenchError as GuidebenchError
+from guidebench.losses.base import Loss as Loss
+from guidebench.methods.base import Method as Method
+from guidebench.methods.end_to_end.doodl import DOODL as DOODL
+from guidebench.methods.none import Unguided as Unguided
+from guidebench.methods.posterior.classifier_guidance import ClassifierGuidance as ClassifierGuidance
+from guidebench.methods.posterior.d_pnp import DPnP as DPnP
+from guidebench.methods.posterior.ddrm import DDRM as DDRM
+from guidebench.methods.posterior.dps import DPS as DPS
+from guidebench.methods.posterior.freedom import FreeDoM as FreeDoM
+from guidebench.methods.posterior.greedy import Greedy as Greedy
+from guidebench.methods.posterior.lgd_dps import LGDDPS as LGDDPS
+from guidebench.methods.posterior.lgd_mc import LGDMC as LGDMC
+from guidebench.methods.posterior.mpgd import MPGD as MPGD
+from guidebench.methods.posterior.one_step import OneStep as OneStep
+from guidebench.methods.posterior.pigdm import PiGDM as PiGDM
+from guidebench.methods.posterior.tfg import TFG as TFG
+from guidebench.methods.posterior.universal_guidance import UniversalGuidance as UniversalGuidance
+from guidebench.models.base import DiffusionModel as DiffusionModel
+from guidebench.samplers.base import Sampler as Sampler
+from guidebench.samplers.ddim import DDIM as DDIM
+from guidebench.samplers.ddpm import DDPM as DDPM
+from guidebench.samplers.dpm_solver import DPMSolver as DPMSolver
+from guidebench.samplers.edict import EDICT as EDICT
+from guidebench.samplers.heun import Heun as Heun
+from guidebench.samplers.sde_dpm_solver import SDEDPMSolver as SDEDPMSolver
+
+__version__: str
