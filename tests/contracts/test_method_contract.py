@@ -40,7 +40,7 @@ MORPHS = ["best_blend", "dim", "greedy_search", "landmark_morph"]
 MORPHS += [
     f"dim_{method}" for method in ("descent", "doodl", "flowgrad", "freedom", "greedy", "implicit", "lgd")
 ]
-FACES = ["task=morphing", "loss=identity", *TINY_RECOGNISERS]
+FACES = ["task=morphing", "loss=identity", "~metrics.trait_distance", *TINY_RECOGNISERS]
 WITH_A_LOSS_OF_ITS_OWN = {
     "classifier_guidance": [
         *PIXELS,
