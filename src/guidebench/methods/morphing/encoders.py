@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from guidebench.diffusion.grids import Leading
+from guidebench.diffusion.schedules import TableSchedule
 from guidebench.errors import ConfigError
 from guidebench.methods.base import Setup
 from guidebench.samplers.affine import AffineChain
@@ -101,7 +101,12 @@ class ClippedInversion(Encoder):
         self, setup: Setup, eps_model: EpsModel, x_0: Tensor, cond: Tensor, draw: Callable[[], Tensor]
     ) -> Encoding:
         schedule = setup.model.schedule
-        times = Leading()(schedule, self.n_steps)[-2::-1]  # without the repeated end
+        if not isinstance(schedule, TableSchedule) or not 1 <= self.n_steps <= schedule.n_timesteps:
+            raise ConfigError(
+                f"method.encoder: ClippedInversion strides over a table of times; got n_steps={self.n_steps} on "
+                f"{schedule!r}; choose another encoder, or a number of steps that the table has"
+            )
+        times = [float(k * (schedule.n_timesteps // self.n_steps)) for k in range(self.n_steps)]
         levels = [(schedule.alpha(t), schedule.sigma(t)) for t in times] + [(0.0, 1.0)]
         x = x_0
         for t, ((alpha_t, sigma_t), (alpha_u, sigma_u)) in zip(times, pairwise(levels), strict=True):

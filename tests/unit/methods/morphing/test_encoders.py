@@ -121,3 +121,11 @@ def test_sampling_starts_at_the_blend_with_blended_noises(model: TinyAutoencoder
     torch.testing.assert_close(second, other, atol=1e-4, rtol=0)
     between = DiM(CycleSDE()).generate(pairs, setup).latents
     assert (between - first).abs().max() > 0.1 and (between - second).abs().max() > 0.1
+
+
+def test_clipped_inversion_needs_a_table_with_as_many_times(
+    model: TinyAutoencoder, pairs: list[Morph]
+) -> None:
+    for steps in (0, 1001):
+        with pytest.raises(ConfigError, match=rf"method\.encoder: .*n_steps={steps}"):
+            DiM(ClippedInversion(steps)).generate(pairs, Setup(model, DDIM(5, Linspace())))
