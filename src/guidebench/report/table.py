@@ -76,15 +76,18 @@ def build_costs(records: pd.DataFrame, spec: TableSpec, labels: Mapping[str, str
     A table of its own, because times differ from run to run while `build_table` is reproducible to the byte.
 
     Args:
-        records: as for `build_table`, with `seconds`, `peak_memory_mb`, `nfe_fwd` and `nfe_bwd`.
+        records: as for `build_table`, with `seconds`, `peak_memory_mb`, and network rows: `nfe_fwd`,
+            `nfe_bwd`, `spent_fwd`, `spent_bwd`.
         spec: the layout; only its rows and blocks are used.
         labels: the setting, printed as given.
     """
     frame = _prepare(records, spec)
     means = {
         "seconds": ColumnSpec("seconds", False, "seconds", decimals=2, skewed=True),
-        "nfe_fwd": ColumnSpec("nfe_fwd", False, "network forwards", decimals=1),
-        "nfe_bwd": ColumnSpec("nfe_bwd", False, "network backwards", decimals=1),
+        "nfe_fwd": ColumnSpec("nfe_fwd", False, "forwards", decimals=0),
+        "nfe_bwd": ColumnSpec("nfe_bwd", False, "backwards", decimals=0),
+        "spent_fwd": ColumnSpec("spent_fwd", False, "run", decimals=0),
+        "spent_bwd": ColumnSpec("spent_bwd", False, "run back", decimals=0),
     }
     blocks = []
     for block in spec.blocks or (ALL,):
@@ -99,12 +102,14 @@ def build_costs(records: pd.DataFrame, spec: TableSpec, labels: Mapping[str, str
         row_header="row",
         columns=(
             *(Column(column.label, "lower is better", column.decimals) for column in means.values()),
-            Column("peak memory (MB, maximum)", "lower is better", 0),
+            Column("peak MB", "lower is better", 0),
         ),
         blocks=tuple(blocks),
         comparisons=(),
         notes=(
             "Means over samples that succeeded, 95 % intervals over prompts; times differ from run to run.",
+            "Forwards and backwards: network evaluations of the algorithm; beside them those that really ran, fewer where "
+            "memory allowed to keep what else is computed twice. Peak: maximum over samples.",
         ),
     )
 

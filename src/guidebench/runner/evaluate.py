@@ -60,7 +60,7 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
     """One row per stored sample of the job: problem, status, metrics, costs, files, configuration.
 
     Columns: the labels; `case_id`, `seed`, `caption`; `problem.<field>` of the problem's own; `status`, `failure`; each
-    metric by its name; `nfe_fwd`, `nfe_bwd`, `seconds`, `peak_memory_mb`; `parts`, the file of each part by name;
+    metric by its name; `nfe_fwd`, `nfe_bwd`, `spent_fwd`, `spent_bwd`, `seconds`, `peak_memory_mb`; `parts`, the file of each part by name;
     `config` and `config_hash`. A metric of whole sets has a column of feature rows, float64 (d,), from which
     `set_values` makes values.
 
@@ -84,6 +84,8 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
             **{name: by_problem.get(sample.problem, np.nan) for name, by_problem in values.items()},
             "nfe_fwd": sample.record.nfe_fwd,
             "nfe_bwd": sample.record.nfe_bwd,
+            "spent_fwd": sample.record.spent_fwd,
+            "spent_bwd": sample.record.spent_bwd,
             "seconds": sample.record.seconds,
             "peak_memory_mb": sample.record.peak_memory_mb,
             "parts": sample.files,

@@ -212,6 +212,8 @@ class Experiment:
             if failure
             else {name: curve[row].tolist() for name, curve in generation.history.items()},
             environment=environment(device),
+            spent_fwd=generation.spent.nfe_fwd,
+            spent_bwd=generation.spent.nfe_bwd,
         )
 
     def _write(self, generation: Generation, row: int, problem: Problem, record: Record) -> None:

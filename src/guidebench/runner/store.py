@@ -57,12 +57,14 @@ class Record:
         config_hash: of the generation config.
         status: "ok" or "failed".
         failure: why it failed (step and tensor), or "".
-        nfe_fwd: network rows evaluated forwards, for this sample.
-        nfe_bwd: network rows differentiated backwards, for this sample.
+        nfe_fwd: network rows that the algorithm evaluates forwards, for this sample.
+        nfe_bwd: network rows that it differentiates backwards.
         seconds: wall time of the batch divided by its size.
         peak_memory_mb: peak of the device (CUDA) or of the process (CPU) while the batch ran.
         history: curves by name.
         environment: versions and device that made it.
+        spent_fwd: network rows that really ran forwards: fewer where memory allowed to keep what else is computed twice.
+        spent_bwd: network rows that really ran backwards.
         artefacts: sha256 of each artefact's weights that it was made with, by the artefact's name.
         parts: the kind of each part by name.
         files: sha256 of each file of the sample.
@@ -78,6 +80,8 @@ class Record:
     peak_memory_mb: float
     history: dict[str, list[float]]
     environment: dict[str, str]
+    spent_fwd: int = 0
+    spent_bwd: int = 0
     artefacts: dict[str, str] = field(default_factory=dict)
     parts: dict[str, SampleKind] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)

@@ -152,7 +152,7 @@ class Infinite(Target):
 
 
 @pytest.mark.parametrize("method", GUIDED, ids=name)
-@pytest.mark.parametrize("loss", [Target(), Infinite()], ids=name)
+@pytest.mark.parametrize("loss", [Target(), Infinite()], ids=["nan", "infinite"])
 def test_a_loss_that_is_not_finite_fails_its_row_whatever_its_gradient(
     setup: Setup, problems, method: Method, loss: Target
 ) -> None:

@@ -36,6 +36,8 @@ def records() -> pd.DataFrame:
                             "prompt_success": float(rng.random() < 0.3 + 20 * effect),
                             "nfe_fwd": 50.0 if method != "doodl" else 2000.0,
                             "nfe_bwd": 0.0 if method == "none" else 50.0,
+                            "spent_fwd": 90.0,
+                            "spent_bwd": 0.0 if method == "none" else 50.0,
                             "seconds": rng.uniform(1, 2),
                             "peak_memory_mb": 900.0 + seed,
                             "caption": f"{category} | prompt {case}",

@@ -189,7 +189,7 @@ def test_times_are_only_in_the_costs(
 ) -> None:
     costs = build_costs(records, spec, labels)
     doodl = costs.blocks[0].rows[2].cells
-    assert [cell.estimate.value for cell in doodl[1:]] == [2000.0, 50.0, 903.0]
+    assert [cell.estimate.value for cell in doodl[1:]] == [2000.0, 50.0, 90.0, 50.0, 903.0]
     assert doodl[0].estimate.n == 39
     assert build_table(records.assign(seconds=99.0, peak_memory_mb=1.0), spec, labels) == table
     assert build_costs(records.assign(seconds=99.0), spec, labels) != costs

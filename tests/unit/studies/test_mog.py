@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from guidebench.diffusion.schedules import EDM, Linear
-from guidebench.runner import studies
+from guidebench.runner.tables import compose_table
 from guidebench.studies.mog import MixtureOfGaussians
 from guidebench.studies.two_gaussians import (
     Quadrature,
@@ -24,7 +24,7 @@ VE = EDM()
 
 
 def study(*overrides: str) -> MixtureOfGaussians:
-    loaded = studies.load("lgd/mog", overrides).study
+    loaded = compose_table("lgd/mog", overrides).study
     assert isinstance(loaded, MixtureOfGaussians)
     return loaded
 
@@ -85,7 +85,7 @@ def test_the_oracles_samples_have_the_deviation_of_the_closed_form(
 ) -> None:
     """DDIM on one Gaussian multiplies x - mean by (0.04 + s s') / (0.04 + s^2) per step."""
     runs = 400 if n_steps < 1000 else 40
-    found = study(f"study.samplers.EDM.n_steps={n_steps}", f"study.runs={runs}").samples("EDM", "oracle")
+    found = study(f"source.samplers.EDM.n_steps={n_steps}", f"source.runs={runs}").samples("EDM", "oracle")
     product = math.prod((0.04 + s * u) / (0.04 + s**2) for s, u in _levels(n_steps))
     assert 80 * product == pytest.approx(std, abs=1e-6)
     assert float(gaussian_kl(-1.0, 0.2, -1 + product, 80 * product)) == pytest.approx(kl, abs=1e-6)
@@ -116,14 +116,14 @@ def _levels(n_steps: int) -> list[tuple[float, float]]:
     ],
 )
 def test_kl_of_200_runs(method: str, expected: float, tolerance: float) -> None:
-    assert kl(study("study.runs=200").samples("EDM", method)) == pytest.approx(expected, abs=tolerance)
+    assert kl(study("source.runs=200").samples("EDM", method)) == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize(
     ("method", "expected", "tolerance"), [("lgd_dps", 3.31, 0.25), ("lgd_mc_10", 0.274, 0.08)]
 )
 def test_kl_on_the_other_schedule(method: str, expected: float, tolerance: float) -> None:
-    assert kl(study("study.runs=200").samples("VP", method)) == pytest.approx(expected, abs=tolerance)
+    assert kl(study("source.runs=200").samples("VP", method)) == pytest.approx(expected, abs=tolerance)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_kl_on_the_other_schedule(method: str, expected: float, tolerance: float
     ],
 )
 def test_the_gradients_errors(method: str, near: tuple[float, float], far: tuple[float, float]) -> None:
-    records = study("study.gradient_draws=4", "study.gradient_repeats=8")._gradient_records(method)
+    records = study("source.gradient_draws=4", "source.gradient_repeats=8")._gradient_records(method)
     assert float(records["error_1"].mean()) == pytest.approx(near[0], abs=near[1])
     assert float(records["error_80"].mean()) == pytest.approx(far[0], abs=far[1])
 
@@ -145,7 +145,7 @@ def test_the_gradients_errors(method: str, near: tuple[float, float], far: tuple
 def test_a_million_draws_are_the_quadrature(sigma: float) -> None:
     x_t = torch.tensor([[-1.0], [0.2], [1.3]], dtype=torch.float64) * math.sqrt(1 + sigma**2) / 1.5
     method = study(
-        "study.methods.lgd_mc_1000.n_mc=1000000", "study.methods.lgd_mc_1000.chunk=100000"
+        "source.methods.lgd_mc_1000.n_mc=1000000", "source.methods.lgd_mc_1000.chunk=100000"
     ).methods["lgd_mc_1000"]
     found = estimated_gradient(method, VE, x_t, sigma, normal_of(torch.Generator().manual_seed(0), 3))
     expected = estimated_gradient(Quadrature(10_001), VE, x_t, sigma, normal_of(torch.Generator(), 3))
@@ -155,13 +155,13 @@ def test_a_million_draws_are_the_quadrature(sigma: float) -> None:
 def test_the_study_repeats_itself_and_says_what_it_found(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     few = ["runs=2", "points=20", "gradient_points=20", "gradient_repeats=2"]
-    small = studies.load("lgd/mog", ["size=smoke", *(f"study.{setting}" for setting in few)])
-    first, again = (small.study.run(lambda what: None) for _ in range(2))
+    small = study("size=smoke", *(f"source.{setting}" for setting in few))
+    first, again = (small.run(lambda what: None) for _ in range(2))
     for name, records in first.records.items():
-        assert set(records["method"]) >= {"lgd_dps", "lgd_mc_100"}
+        assert set(records["row"]) >= {"lgd_dps", "lgd_mc_100"}
         assert records.equals(again.records[name])
     assert first.claims == again.claims and all("Verdict:" in claim for claim in first.claims)
-    paths = small.study.draw(first, tmp_path, "mog")
+    paths = small.draw(first, tmp_path, "mog")
     texts = [path.read_text() for path in paths]
     assert len(paths) == 3 and all("<svg" in text for text in texts)
-    assert [path.read_text() for path in small.study.draw(first, tmp_path, "mog")] == texts
+    assert [path.read_text() for path in small.draw(first, tmp_path, "mog")] == texts
