@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
 
-from embedded import aesthetic, classifier, clip, one_step, pixels, recogniser, text_to_image, vae
+from embedded import aesthetic, classifier, clip, one_step, pixels, recogniser, text_to_image, traits, vae
 from embedded.data import ROOT
 
 TRAININGS: dict[str, Callable[[str, DictConfig], None]] = {
@@ -26,6 +26,7 @@ TRAININGS: dict[str, Callable[[str, DictConfig], None]] = {
     "pixels": pixels.train_unet,
     "noisy_classifier": pixels.train_noisy_classifier,
     "recogniser": recogniser.train,
+    "traits": traits.train,
     "diffusion_autoencoder": pixels.train_autoencoder,
     "aesthetic": aesthetic.train,
 }

@@ -133,6 +133,51 @@ class MotionControl(Problem):
         return {**super().record(), "path": str(self.path), "obstacle": str(self.obstacle)}
 
 
+Place = tuple[float, float]
+"""A place in a picture, (x, y), as shares of its width and height from its upper left corner."""
+
+
+@dataclass(frozen=True)
+class Morph(Problem):
+    """Make a face that passes for two people.
+
+    Args:
+        a: a picture of the first.
+        b: of the second.
+        identity_a: who the first is; problems that share a person are not independent.
+        identity_b: who the second is.
+        other_a: another picture of the first, with another expression.
+        other_b: of the second.
+        landmarks_a: features of the face in `a`, in an order that all pictures of a dataset share.
+        landmarks_b: in `b`.
+        traits_a: the numbers that make the first a person, where they are known, as in a rendered world.
+        traits_b: the second.
+    """
+
+    a: Picture
+    b: Picture
+    identity_a: str
+    identity_b: str
+    other_a: Picture | None = None
+    other_b: Picture | None = None
+    landmarks_a: tuple[Place, ...] | None = None
+    landmarks_b: tuple[Place, ...] | None = None
+    traits_a: tuple[float, ...] | None = None
+    traits_b: tuple[float, ...] | None = None
+
+    @property
+    def caption(self) -> str:
+        return f"{self.identity_a} and {self.identity_b}"
+
+    def record(self) -> dict[str, Any]:
+        """Without landmarks and traits, for which the pictures and the identities stand."""
+        return {
+            name: value
+            for name, value in super().record().items()
+            if not name.startswith(("landmarks_", "traits_"))
+        }
+
+
 def field(problems: Sequence[Problem], name: str, where: str) -> list[Any]:
     """The problems' values of a field.
 

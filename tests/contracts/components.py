@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from guidebench.problems import ClassConditional, MotionControl, Picture, Problem, Restoration, TextToImage
+from guidebench.problems import (
+    ClassConditional,
+    Morph,
+    MotionControl,
+    Picture,
+    Problem,
+    Restoration,
+    TextToImage,
+)
 from guidebench.runner.compose import compose_config
 from guidebench.runner.folders import shipped
 from guidebench.runner.job import Job
@@ -28,6 +36,19 @@ _NOT_OF_A_JOB = {"setting", "method_size"}  # task and suite, size and method ch
 
 FIXED_COST = {"checkpointed": ["gradient.keep_graphs=0"]}
 """Overrides under which a gradient strategy's cost does not depend on the memory there is."""
+
+_RECOGNISER = "{layers: [1, 1, 1, 1], widths: [8, 8, 8, 8], image_size: 32, num_features: 8}"
+TINY_RECOGNISERS = [
+    f"+networks.{role}.{setting}"
+    for role in ("guide_recogniser", "judge_adaface", "judge_arcface", "judge_elasticface")
+    for setting in ("random_weights=true", "network=iresnet", "channels=rgb", f"architecture={_RECOGNISER}")
+] + [
+    "reference@networks.gallery=noise_people",
+    "networks.gallery.n=4",
+    "networks.gallery.size=64",
+    "dataset=morphs/random",
+]
+"""Overrides under which what compares faces needs no files."""
 
 PROMPTS = ("a red circle", "two blue squares", "a red square", "two red circles")
 
@@ -79,11 +100,22 @@ def problems(reads: Iterable[str]) -> list[Problem]:
             MotionControl(f"case-{i}", seed, "a person walks", ((x, 4.0),), (x, -2.0))
             for i, (seed, x) in enumerate(zip((0, 1, 0, 2), (-1.0, 0.0, 1.0, 2.0), strict=True))
         ],
+        [_morph(i, seed) for i, seed in enumerate((0, 1, 0, 2))],
     ]
     for some in examples:
         if all(hasattr(some[0], name) for name in reads):
             return some
     raise KeyError(f"tests/contracts/components.py has no problems with the fields {tuple(reads)}")
+
+
+def _morph(i: int, seed: int) -> Morph:
+    """Two people of noise, whose landmarks are a square and a smaller one."""
+    pictures = [Picture(f"noise-{i + 10 * k}", partial(_noise, i + 10 * k)) for k in range(4)]
+    squares = [tuple((0.5 + h * x, 0.5 + h * y) for x in (-1, 1) for y in (-1, 1)) for h in (0.2, 0.15)]
+    numbers = [tuple(np.random.default_rng(10 * i + k).uniform(-1, 1, 20).tolist()) for k in range(2)]
+    return Morph(
+        f"case-{i}", seed, pictures[0], pictures[1], f"a{i}", f"b{i}", *pictures[2:], *squares, *numbers
+    )
 
 
 def _noise(seed: int) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from components import each, job, problems
+from components import TINY_RECOGNISERS, each, job, problems
 from torch import Tensor
 
 from guidebench.diffusion.random import RandomStreams
@@ -22,6 +22,7 @@ def loss(
         f"networks.guide_aesthetic.clip.directory={clip_directories['guide']}",
         f"networks.guide_aesthetic.source={head_directories['guide']}",
         f"networks.guide_classifier.directory={classifier_directories['guide']}",
+        *(TINY_RECOGNISERS if name == "identity" else ()),
     ).build("loss")
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from components import choices, each, job, problems
+from components import TINY_RECOGNISERS, choices, each, job, problems
 from torch import Tensor
 
 from guidebench.metrics.base import Measure, Metric, SetMetric
@@ -18,7 +18,13 @@ _CLASSES = {
     )
     for name in choices("metric")
 }
-_WITHOUT_FILES = {"text_motion_distance": ["metrics.contract.evaluator.random_weights=true"]}
+_WITHOUT_FILES = {
+    "text_motion_distance": ["metrics.contract.evaluator.random_weights=true"],
+    "trait_distance": ["metrics.contract.regressor.random_weights=true"],
+    **dict.fromkeys(
+        ["mmpmr", "match_threshold", "parent_similarity", "morphing_attack_potential"], TINY_RECOGNISERS
+    ),
+}
 each_single = pytest.mark.parametrize("name", [n for n, c in _CLASSES.items() if issubclass(c, Metric)])
 each_set = pytest.mark.parametrize("name", [n for n, c in _CLASSES.items() if issubclass(c, SetMetric)])
 

@@ -66,12 +66,13 @@ def ffhq_square(landmarks: Array) -> Array:
     side is the larger of four eye distances and 3.6 eye-to-mouth distances.
 
     Args:
-        landmarks: (68, 2), iBUG's order.
+        landmarks: (5, 2): the eye on the left of the picture, the one on the right, nose, corners of the mouth; FFHQ's
+            are `five_of_68`.
 
     References: Karras et al., "A Style-Based Generator Architecture for GANs", CVPR 2019, appendix on FFHQ; Karras et
         al., "Progressive Growing of GANs", ICLR 2018, appendix C.
     """
-    left, right, _, mouth_left, mouth_right = five_of_68(landmarks)
+    left, right, _, mouth_left, mouth_right = np.asarray(landmarks, float)
     eyes, across = (left + right) / 2, right - left
     down = (mouth_left + mouth_right) / 2 - eyes
     x = across - down[::-1] * [-1, 1]
@@ -88,7 +89,7 @@ def ffhq(image: NDArray[np.uint8], landmarks: Array, size: int = 256) -> NDArray
 
     Args:
         image: (H, W, 3).
-        landmarks: (68, 2), iBUG's order.
+        landmarks: (5, 2), as for `ffhq_square`.
         size: side of the result.
     """
     square = ffhq_square(landmarks)

@@ -171,11 +171,15 @@ class Method(ABC):
         paper: where the method comes from.
         reads: fields of a problem that it reads itself, beside what the model and the loss read.
         uses: the collaborators that its samples depend on, beside the model.
+        conditions: whether it says itself what the model is conditioned on, whatever the problems give.
+        keeps_noise: whether it keeps a stochastic sampler's noise, so that a gradient belongs to one path.
     """
 
     paper: ClassVar[str]
     reads: tuple[str, ...] = ()
     uses: ClassVar[tuple[Use, ...]] = ("sampler", "loss")
+    conditions: ClassVar[bool] = False
+    keeps_noise: ClassVar[bool] = False
     revision: ClassVar[int] = 2
 
     @abstractmethod

@@ -59,7 +59,7 @@ def _reversible_gradient_needs_reversible_sampler(job: Job) -> None:
 def _gradient_needs_deterministic_sampler(job: Job) -> None:
     method: Method = job.build("method")
     sampler: Sampler = job.build("sampler")
-    if "gradient" in method.uses and sampler.is_stochastic:
+    if "gradient" in method.uses and sampler.is_stochastic and not method.keeps_noise:
         raise ConfigError(
             f"sampler: {_name(sampler)} draws noise at every step, and method: {_name(method)} optimises x_T of one "
             "deterministic chain; choose sampler=edict, or sampler=ddim with sampler.eta=0"
@@ -104,7 +104,8 @@ def _guidance_scale_needs_a_condition(job: Job) -> None:
             f"cfg_scale={scale:g}: model: {_name(model)} is unconditional, so there is nothing to amplify; set "
             "cfg_scale=1"
         )
-    if model.conditioned_on and model.conditioned_on not in dataset.gives and scale != 0:
+    given = job.build("method").conditions or model.conditioned_on in dataset.gives
+    if model.conditioned_on and not given and scale != 0:
         raise ConfigError(
             f"cfg_scale={scale:g}: model: {_name(model)} is conditioned on the {model.conditioned_on}, and the "
             f"problems of dataset: {_name(dataset)} have {', '.join(dataset.gives)}; set cfg_scale=0 to sample without "

@@ -8,7 +8,7 @@ Whoever changes what a class computes raises it; `tests/contracts/test_recorded_
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guidebench.runner.components import build, component_class, parameters
@@ -55,15 +55,17 @@ def identity(node: Any) -> Any:
     return {"_target_": node["_target_"], "_revision_": revision(cls), **kept}
 
 
-def generation_identity(config: Mapping[str, Any], fingerprints: Mapping[str, str]) -> dict[str, Any]:
+def generation_identity(
+    config: Mapping[str, Any], fingerprints: Mapping[str, str], uses: Sequence[str]
+) -> dict[str, Any]:
     """What the samples of a job depend on beside their problems: model, method, and what that method uses.
 
     Args:
         config: a job's checked configuration.
         fingerprints: identity of the weights, by component; of what is learned ("artefact.NAME"), of its recipe.
+        uses: the collaborators that the method declares; one that goes on with another method uses what that one does.
     """
-    method: Any = component_class(config["method"]["_target_"], "method")
-    used = ("model", "method", *method.uses)
+    used = ("model", "method", *uses)
     return {
         **{key: identity(config[key]) for key in used if key in config},  # artefacts stand within the method
         "cfg_scale": config["cfg_scale"],

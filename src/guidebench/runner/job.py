@@ -92,7 +92,7 @@ class Job:
 
     def generation_config(self, fingerprints: Mapping[str, str]) -> dict[str, Any]:
         """What samples of this job depend on beside their problems (`identity.generation_identity`)."""
-        return generation_identity(self.config, fingerprints)
+        return generation_identity(self.config, fingerprints, self.build("method").uses)
 
 
 def check_run(config: Mapping[str, Any]) -> None:

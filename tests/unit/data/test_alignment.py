@@ -81,7 +81,7 @@ def test_the_square_of_an_upright_face() -> None:
     points = landmarks()
     points[36:42], points[42:48] = [100, 100], [160, 100]
     points[48], points[54] = [110, 170], [150, 170]  # eyes 60 apart, mouth 70 below: 1.8 x 70 > 2 x 60
-    square = ffhq_square(points)
+    square = ffhq_square(five_of_68(points))
     middle, half = np.array([130.0, 107.0]), 126.0
     expected = middle + half * np.array([(-1, -1), (-1, 1), (1, 1), (1, -1)])
     np.testing.assert_allclose(square, expected, atol=1e-9)
@@ -90,7 +90,9 @@ def test_the_square_of_an_upright_face() -> None:
 def test_the_square_moves_with_the_face() -> None:
     turn = transform(-0.5, 1.4, (7.0, 80.0))
     np.testing.assert_allclose(
-        ffhq_square(mapped(turn, landmarks())), mapped(turn, ffhq_square(landmarks())), atol=1e-9
+        ffhq_square(mapped(turn, five_of_68(landmarks()))),
+        mapped(turn, ffhq_square(five_of_68(landmarks()))),
+        atol=1e-9,
     )
 
 
@@ -100,7 +102,7 @@ def test_the_crop_samples_the_square() -> None:
     points = landmarks()
     points[36:42], points[42:48] = [100, 100], [140, 100]
     points[48], points[54] = [105, 140], [135, 140]  # the square of side 160 around (120, 104)
-    got = ffhq(image, points, size=80).astype(float)
+    got = ffhq(image, five_of_68(points), size=80).astype(float)
     v, u = np.mgrid[:80, :80]
     np.testing.assert_allclose(got[5:-5, 5:-5, 0], (40 + 2 * u + 0.5)[5:-5, 5:-5], atol=1.0)
     np.testing.assert_allclose(got[5:-5, 5:-5, 1], (24 + 2 * v + 0.5)[5:-5, 5:-5], atol=1.0)
@@ -109,6 +111,6 @@ def test_the_crop_samples_the_square() -> None:
 def test_beyond_the_edge_the_picture_is_reflected() -> None:
     image = smooth_picture()
     points = landmarks() - [120, 130]  # a face in the corner
-    got = ffhq(image, points)
+    got = ffhq(image, five_of_68(points))
     assert got.shape == (256, 256, 3)
     assert got[:20, :20].std() > 1.0

@@ -86,7 +86,7 @@ def test_a_raised_revision_counts_for_the_class_and_all_that_derive_from_it(
 def test_a_raised_revision_of_any_part_is_another_sample(cls: type, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where the part is its owner's default, spelled out or not."""
     before = generation("sampler=ddim", "sampler.grid.offset=0")
-    monkeypatch.setattr(cls, "revision", 2, raising=False)
+    monkeypatch.setattr(cls, "revision", 7, raising=False)
     spelled = generation("sampler=ddim", "sampler.grid.offset=0")
     assert spelled != before
     assert generation("sampler=ddim", "~sampler.grid") == spelled

@@ -1,7 +1,7 @@
 """Face recognisers: embeddings of aligned faces, whose cosine says whether two pictures show one person."""
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,26 +15,18 @@ from guidebench.errors import ConfigError, WeightsError
 from guidebench.models.checkpoints import Checkpoint
 from guidebench.models.networks.adaface_ir import AdaFaceIR
 from guidebench.models.networks.iresnet import IResNet
+from guidebench.models.readers.base import Reader
 from guidebench.models.weights import digest, resolve
 
 _NETWORKS: dict[str, type[nn.Module]] = {"iresnet": IResNet, "adaface_ir": AdaFaceIR}
 _CHANNELS = {"rgb": (0, 1, 2), "bgr": (2, 1, 0)}
 
 
-class FaceRecogniser(ABC):
+class FaceRecogniser(Reader):
     """A frozen recogniser. Pictures are aligned beforehand; another size than the network's is resized, not cropped.
 
     Cost: one forward of the network per image.
     """
-
-    @property
-    @abstractmethod
-    def network_id(self) -> str:
-        """Names the weights; equal ids mean the same network."""
-
-    @abstractmethod
-    def fingerprint(self) -> str:
-        """Identifies the contents of the weights; follows local files."""
 
     @abstractmethod
     def embed(self, images: Tensor) -> Tensor:
@@ -96,6 +88,9 @@ class TorchRecogniser(FaceRecogniser):
     def fingerprint(self) -> str:
         return self._checkpoint.fingerprint()
 
+    def load(self, device: torch.device | str) -> None:
+        self._loaded[0].to(device)
+
     @property
     def image_size(self) -> int:
         """Side of the pictures that the network reads, pixels; reads no weights."""
@@ -142,6 +137,10 @@ class InsightfaceRecogniser(FaceRecogniser):
 
     def fingerprint(self) -> str:
         return digest(resolve(self._file))
+
+    def load(self, device: torch.device | str) -> None:
+        """Opens the session, on whatever device onnxruntime chooses."""
+        _ = self._session
 
     def embed(self, images: Tensor) -> Tensor:
         if images.requires_grad and torch.is_grad_enabled():

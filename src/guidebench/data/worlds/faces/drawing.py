@@ -23,13 +23,14 @@ _HAIR_TONES = ((34, 28, 34), (84, 56, 40), (138, 98, 62), (214, 172, 96), (246, 
 _RED_HAIR_TONES = ((84, 30, 20), (130, 50, 28), (176, 74, 38), (204, 98, 52), (224, 132, 80))
 _EYE_TONES = ((62, 120, 196), (70, 140, 110), (108, 78, 44), (58, 36, 26))
 _INK = np.array([44.0, 30.0, 34.0])
-_ZOOM = 1.08  # pixels per unit of the lengths below
+ZOOM = 1.08
+"""Pixels per unit of the lengths of a portrait."""
 _TILT_MARGIN = 4  # rows by which a tilt can move a feature
 
 
 def render(face: Face) -> NDArray[np.uint8]:
     """Draw a portrait: RGB, `uint8` of shape (64, 64, 3), anti-aliased."""
-    portrait = _Portrait(face)
+    portrait = Portrait(face)
     portrait.draw_hair_behind()
     portrait.draw_body()
     portrait.draw_head()
@@ -47,7 +48,7 @@ def render(face: Face) -> NDArray[np.uint8]:
     return portrait.canvas.image()
 
 
-class _Portrait:
+class Portrait:
     """A portrait in the making: colours, places in pixels from the middle of the head (y down), and the canvas.
 
     `body` and `head` are the canvas seen from the upright body and from the tilted head. `front` has the coordinates
@@ -67,7 +68,7 @@ class _Portrait:
         self.canvas.pixels = gradient(points, tuple(background), setting.gradient, setting.gradient_angle)
         distance = np.linalg.norm(points - centre, axis=-1) / (IMAGE_SIZE / 2)
         self.canvas.pixels += (9.0 - 13.0 * distance)[..., None]  # a glow behind the head
-        self.body = _seen_from(self.canvas, (points - centre) / _ZOOM)
+        self.body = _seen_from(self.canvas, (points - centre) / ZOOM)
         self.head = _seen_from(self.canvas, rotate(self.body.points, -setting.tilt))
         x, y = np.moveaxis(self.head.points, -1, 0)
         x = x - 2.2 * setting.yaw
@@ -127,8 +128,8 @@ class _Portrait:
 
     def part(self, canvas: Canvas, top: float, bottom: float) -> Canvas:
         """Rows of a canvas between two heights of the face, with room for the tilt."""
-        first = int(self.middle + _ZOOM * top) - _TILT_MARGIN
-        last = int(self.middle + _ZOOM * bottom) + _TILT_MARGIN
+        first = int(self.middle + ZOOM * top) - _TILT_MARGIN
+        last = int(self.middle + ZOOM * bottom) + _TILT_MARGIN
         return canvas.window(slice(max(0, first), last + 1), slice(None))
 
     # ---------------------------------------------------------------------------------------------- parts

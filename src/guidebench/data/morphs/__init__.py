@@ -1,0 +1,1 @@
+"""Galleries of people, and which two of them are to be morphed."""

@@ -1,0 +1,1 @@
+"""Face morphs: both people are encoded, their codes blended, and what follows is sampled, searched or optimised."""
