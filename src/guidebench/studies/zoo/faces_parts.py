@@ -65,7 +65,7 @@ def _seen(images: Images, part: str) -> Floats:
 @contextmanager
 def _omitted(steps: tuple[str, ...]) -> Iterator[None]:
     """Faces are drawn without these steps."""
-    portrait = faces_drawing._Portrait
+    portrait = faces_drawing.Portrait
     saved = {step: getattr(portrait, step) for step in steps}
     try:
         for step in steps:
