@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from guidebench.cli import zoo
+from guidebench.errors import WeightsError
+from guidebench.studies.zoo.estimates import Number, Row
 
 
 @pytest.mark.slow
@@ -51,3 +53,22 @@ def test_parts_are_checked_before_anything_loads(capsys: pytest.CaptureFixture[s
         with pytest.raises(SystemExit):
             zoo.main(arguments)
         assert message in capsys.readouterr().err
+
+
+def test_networks_that_are_not_there_are_told_and_the_others_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(models: object, n: int) -> list[Row]:
+        raise WeightsError("embedded/flow: no such weights")
+
+    def there(models: object, n: int) -> list[Row]:
+        return [Row("answer", Number(42.0, None, n))]
+
+    monkeypatch.setattr("guidebench.runner.zoo.load", lambda job: None)
+    monkeypatch.setattr(
+        "guidebench.runner.zoo.PARTS", {"a": ("Flows", missing, 1), "b": ("Others", there, 1)}
+    )
+    monkeypatch.setattr("guidebench.cli.zoo.PARTS", {"a": (), "b": ()})
+    assert zoo.main([f"paths.tables={tmp_path}"]) == 0
+    page = (tmp_path / "embedded_zoo.md").read_text()
+    assert "42" in page and "Not measured: Flows. embedded/flow: no such weights" in page

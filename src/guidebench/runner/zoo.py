@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 
 from guidebench.devices import device
+from guidebench.errors import WeightsError
 from guidebench.methods.base import Setup
 from guidebench.models.adm import ADM
 from guidebench.models.diffae import DiffAE
@@ -47,7 +48,7 @@ _NOTES = (
 def measured_zoo(
     job: Job, overrides: Sequence[str], n: int, parts: Sequence[str], tell: Callable[[str], None]
 ) -> Table:
-    """Measure the networks.
+    """Measure the networks; a part whose weights are not there is left out, and a note says so.
 
     Args:
         job: chooses the text-to-image model, its sampler and guidance, and the device.
@@ -57,11 +58,14 @@ def measured_zoo(
         tell: told of what is being measured.
     """
     tell("loading")
-    models, blocks = load(job), []
+    models, blocks, missing = load(job), list[Block](), list[str]()
     for part in parts:
         title, measure, per_n = PARTS[part]
         tell(title)
-        blocks.append(_block(title, measure(models, per_n * n)))
+        try:
+            blocks.append(_block(title, measure(models, per_n * n)))
+        except WeightsError as error:
+            missing.append(f"Not measured: {title}. {error}")
     sampler = job.config["sampler"]
     return Table(
         title="The embedded suite's networks",
@@ -74,7 +78,7 @@ def measured_zoo(
         columns=(Column("value", "", 2, beside="verdict"),),
         blocks=tuple(blocks),
         comparisons=(),
-        notes=_NOTES,
+        notes=(*_NOTES, *missing),
     )
 
 
