@@ -7,7 +7,7 @@ import pytest
 
 from guidebench.cli import zoo
 from guidebench.errors import WeightsError
-from guidebench.studies.zoo.estimates import Number, Row
+from guidebench.studies.zoo.estimates import Measured, Number
 
 
 @pytest.mark.slow
@@ -58,11 +58,11 @@ def test_parts_are_checked_before_anything_loads(capsys: pytest.CaptureFixture[s
 def test_networks_that_are_not_there_are_told_and_the_others_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def missing(models: object, n: int) -> list[Row]:
+    def missing(models: object, n: int) -> list[Measured]:
         raise WeightsError("embedded/flow: no such weights")
 
-    def there(models: object, n: int) -> list[Row]:
-        return [Row("answer", Number(42.0, None, n))]
+    def there(models: object, n: int) -> list[Measured]:
+        return [Measured("answer", Number(42.0, None, n))]
 
     monkeypatch.setattr("guidebench.runner.zoo.load", lambda job: None)
     monkeypatch.setattr(

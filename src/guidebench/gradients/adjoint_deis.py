@@ -15,7 +15,7 @@ from guidebench.gradients.base import (
     ChainGradient,
     ChainRun,
     GradientStrategy,
-    Objective,
+    StateObjective,
     adjoint_nodes,
     stage_at,
     value_and_cotangent,
@@ -102,7 +102,7 @@ class AdjointDEIS(GradientStrategy):
         passed = skipped if self.states.startswith("inverted") else 0
         return Cost(nfe_fwd=chain.n_stages + nodes - skipped + passed, nfe_bwd=nodes - skipped)
 
-    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: StateObjective) -> ChainGradient:
         """See `GradientStrategy`; gradients of noises are those of the discrete step, c_k a(t_(k+1))."""
         chain = run.chain
         nodes = adjoint_nodes(chain, self.grid, self.n_steps)

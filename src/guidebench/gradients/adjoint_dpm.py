@@ -15,7 +15,7 @@ from guidebench.gradients.base import (
     ChainGradient,
     ChainRun,
     GradientStrategy,
-    Objective,
+    StateObjective,
     adjoint_nodes,
     stage_at,
     value_and_cotangent,
@@ -92,7 +92,7 @@ class AdjointDPM(GradientStrategy):
         solved = (len(adjoint_nodes(chain, self.grid, self.n_steps)) - 1) * len(TABLEAUS[self.method].nodes)
         return Cost(nfe_fwd=chain.n_stages + solved, nfe_bwd=solved)
 
-    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: StateObjective) -> ChainGradient:
         """See `GradientStrategy`."""
         chain = run.chain
         if chain.noise_power != 1.0:

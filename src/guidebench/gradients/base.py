@@ -43,7 +43,7 @@ from guidebench.samplers.base import (
     sample,
 )
 
-Objective = Callable[[State], Tensor]
+StateObjective = Callable[[State], Tensor]
 """Final state -> one loss per sample, (b,)."""
 
 
@@ -140,7 +140,7 @@ class GradientStrategy(ABC):
         """Calls of `eps_model` per `value_and_grad` on this chain; a promise that the tests count."""
 
     @abstractmethod
-    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: StateObjective) -> ChainGradient:
         """Sample, evaluate the objective, and bring its gradient back to the start.
 
         Args:
@@ -152,7 +152,7 @@ class GradientStrategy(ABC):
         """
 
 
-def value_and_cotangent(objective: Objective, final: State) -> tuple[Tensor, State]:
+def value_and_cotangent(objective: StateObjective, final: State) -> tuple[Tensor, State]:
     """Losses (b,) and d sum(losses) / d final, without keeping the objective's graph."""
     with torch.enable_grad():
         leaves = tuple(s.detach().requires_grad_() for s in final)

@@ -14,7 +14,7 @@ from guidebench.gradients.base import (
     ChainGradient,
     ChainRun,
     GradientStrategy,
-    Objective,
+    StateObjective,
     value_and_cotangent,
 )
 from guidebench.gradients.stage import Differentiated, StageGraph
@@ -65,7 +65,7 @@ class Checkpointed(GradientStrategy):
         kept = 0 if self.keep_graphs == "auto" else min(int(self.keep_graphs), chain.n_stages)
         return Cost(nfe_fwd=2 * chain.n_stages - kept, nfe_bwd=chain.n_stages)
 
-    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: StateObjective) -> ChainGradient:
         """See `GradientStrategy`."""
         inputs, state, n = Differentiated(run), run.state, run.chain.n_stages
         scale = self._scale(run) if self.keep_graphs == "auto" else None

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from guidebench.diffusion.cost import Cost, CountedModel
 from guidebench.errors import ConfigError
-from guidebench.gradients.base import ChainRun, GradientStrategy, Objective, x_T_grad
+from guidebench.gradients.base import ChainRun, GradientStrategy, StateObjective, x_T_grad
 from guidebench.measuring import now, peak_memory, seconds_of
 from guidebench.samplers.base import EpsModel
 
@@ -23,7 +23,7 @@ class Workload:
     """
 
     run: ChainRun
-    objective: Objective
+    objective: StateObjective
     rows: int = 1
 
     def x_T_grad(self, strategy: GradientStrategy, eps_model: EpsModel | None = None) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from guidebench.diffusion.cost import Cost
-from guidebench.gradients.base import ChainGradient, ChainRun, GradientStrategy, Objective
+from guidebench.gradients.base import ChainGradient, ChainRun, GradientStrategy, StateObjective
 from guidebench.gradients.stage import Differentiated
 from guidebench.samplers.base import Chain
 
@@ -24,7 +24,7 @@ class Direct(GradientStrategy):
         """n forwards, n backwards."""
         return Cost(nfe_fwd=chain.n_stages, nfe_bwd=chain.n_stages)
 
-    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: StateObjective) -> ChainGradient:
         """See `GradientStrategy`."""
         inputs = Differentiated(run)
         with torch.enable_grad():

@@ -10,7 +10,7 @@ from guidebench.gradients.base import (
     ChainGradient,
     ChainRun,
     GradientStrategy,
-    Objective,
+    StateObjective,
     value_and_cotangent,
 )
 from guidebench.gradients.stage import Differentiated, scaled_vjp
@@ -35,7 +35,7 @@ class OneStepEstimate(GradientStrategy):
         """1 forward, 1 backward."""
         return Cost(nfe_fwd=1, nfe_bwd=1)
 
-    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: StateObjective) -> ChainGradient:
         """See `GradientStrategy`; noises play no part."""
         inputs, chain = Differentiated(run), run.chain
         others = inputs.at(0, with_noise=False)

@@ -10,7 +10,7 @@ from guidebench.gradients.base import (
     ChainGradient,
     ChainRun,
     GradientStrategy,
-    Objective,
+    StateObjective,
     value_and_cotangent,
 )
 from guidebench.gradients.stage import Differentiated, scaled_vjp
@@ -44,7 +44,7 @@ class Reversible(GradientStrategy):
         """2n forwards, n backwards."""
         return Cost(nfe_fwd=2 * chain.n_stages, nfe_bwd=chain.n_stages)
 
-    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: StateObjective) -> ChainGradient:
         """See `GradientStrategy`."""
         chain = run.chain
         if not isinstance(chain, ReversibleChain):

@@ -8,7 +8,7 @@ from guidebench.gradients.base import (
     ChainGradient,
     ChainRun,
     GradientStrategy,
-    Objective,
+    StateObjective,
     value_and_cotangent,
 )
 from guidebench.gradients.stage import Differentiated, StageGraph
@@ -46,7 +46,7 @@ class Truncated(GradientStrategy):
         """n forwards, min(K, n) backwards."""
         return Cost(nfe_fwd=chain.n_stages, nfe_bwd=min(self.last_k, chain.n_stages))
 
-    def value_and_grad(self, run: ChainRun, objective: Objective) -> ChainGradient:
+    def value_and_grad(self, run: ChainRun, objective: StateObjective) -> ChainGradient:
         """See `GradientStrategy`."""
         inputs, graphs, state = Differentiated(run), [], run.state
         n = run.chain.n_stages

@@ -23,7 +23,7 @@ from guidebench.samples import KINDS
 
 
 @dataclass(frozen=True)
-class SetValue:
+class MetricOfSet:
     """Features (n, d) of samples -> the value of a metric of whole sets.
 
     Args:
@@ -97,14 +97,14 @@ def evaluate(experiment: Experiment, measure: bool = True, **labels: Any) -> pd.
     return pd.DataFrame(rows)
 
 
-def set_values(experiment: Experiment) -> dict[str, SetValue]:
+def set_values(experiment: Experiment) -> dict[str, MetricOfSet]:
     """The job's metrics of whole sets, by name; those whose reference images were never measured are left out."""
     metrics = experiment.job.metrics()
     references = {
         n: _reference(experiment, n, m, False) for n, m in metrics.items() if isinstance(m, SetMetric)
     }
     return {
-        name: SetValue(metrics[name], reference)
+        name: MetricOfSet(metrics[name], reference)
         for name, reference in references.items()
         if reference is not None
     }

@@ -15,7 +15,7 @@ from guidebench.report.layout import Block, Cell, Column, Row, Table
 from guidebench.report.statistics import Estimate
 from guidebench.runner.job import Job
 from guidebench.samplers.ddim import DDIM
-from guidebench.studies.zoo.estimates import Row as Measured
+from guidebench.studies.zoo.estimates import Measured
 from guidebench.studies.zoo.measurements import PARTS, Models, PixelSpace, Readers
 from guidebench.studies.zoo.portraits import FaceModels
 

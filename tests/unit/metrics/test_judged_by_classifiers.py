@@ -7,8 +7,8 @@ from torch.nn.functional import cross_entropy
 
 from guidebench.errors import ConfigError
 from guidebench.metrics.accuracy import Accuracy
-from guidebench.metrics.classifier_loss import ClassifierLoss
 from guidebench.metrics.inception_score import InceptionScore
+from guidebench.metrics.label_nll import LabelNLL
 from guidebench.models.readers.classifiers import SmallClassifier
 from guidebench.problems import ClassConditional, TextToImage
 from tiny_models import CLASSES
@@ -31,10 +31,10 @@ def test_accuracy_and_loss_are_those_of_the_logits(judge: SmallClassifier) -> No
     problems = asked(labels.tolist())
     assert Accuracy(judge).evaluate(images, problems).tolist() == [0, 0, 0, 100, 100, 100, 100, 100]
     expected = cross_entropy(logits, labels, reduction="none")
-    torch.testing.assert_close(ClassifierLoss(judge).evaluate(images, problems), expected)
+    torch.testing.assert_close(LabelNLL(judge).evaluate(images, problems), expected)
 
 
-@pytest.mark.parametrize("metric", [Accuracy, ClassifierLoss])
+@pytest.mark.parametrize("metric", [Accuracy, LabelNLL])
 def test_problems_without_a_class_are_refused(judge: SmallClassifier, metric: type) -> None:
     with pytest.raises(ConfigError, match="reads the field 'label' of a problem, and case"):
         metric(judge).evaluate(torch.rand(1, 3, 16, 16), [TextToImage("a", 0, "a cat", "")])

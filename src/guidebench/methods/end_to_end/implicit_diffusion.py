@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from guidebench.diffusion.cost import Cost
-from guidebench.gradients.base import ChainRun, Objective, value_and_cotangent, x_T_grad
+from guidebench.gradients.base import ChainRun, StateObjective, value_and_cotangent, x_T_grad
 from guidebench.gradients.stage import Differentiated, StageGraph
 from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, decoded
 from guidebench.methods.none import Unguided
@@ -104,7 +104,7 @@ class ImplicitDiffusion(Method):
 
 
 def _pulled_back(
-    run: ChainRun, states: Sequence[State], objective: Objective
+    run: ChainRun, states: Sequence[State], objective: StateObjective
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Losses (b,) of a path that was run, and their gradients with respect to x_T and to a shift of all its z."""
     inputs = Differentiated(run)

@@ -21,7 +21,7 @@ Draws = Literal["independent", "antithetic", "stratified"]
 
 
 @dataclass(frozen=True)
-class Estimate:
+class Likelihood:
     """What an estimator found; constants of x_t in log p(y | x_t) are left out.
 
     Args:
@@ -35,14 +35,14 @@ class Estimate:
     ess: Tensor
 
 
-def at_point(loss: DrawLoss, x0_hat: Tensor) -> Estimate:
+def at_point(loss: DrawLoss, x0_hat: Tensor) -> Likelihood:
     """p(x_0 | x_t) as a point mass: log p = -l(x0_hat)  (DPS; LGD, eq. 8)."""
     return monte_carlo(loss, x0_hat, torch.zeros_like(x0_hat)[None], 0.0)
 
 
 def monte_carlo(
     loss: DrawLoss, x0_hat: Tensor, noise: Tensor, spread: float | Tensor, chunk: int | None = None
-) -> Estimate:
+) -> Likelihood:
     r"""p(x_0 | x_t) as N(x0_hat, r^2 I): log p = logsumexp_i(-l(x_i)) - log n, x_i = x0_hat + r e_i  (LGD, eq. 9).
 
     Its gradient is -sum_i w_i grad l(x_i) with w = softmax_i(-l(x_i)). Draws are taken in chunks with a running maximum
@@ -71,7 +71,7 @@ def monte_carlo(
         total, squares = kept * total + weights.sum(0), kept**2 * squares + weights.square().sum(0)
         grad, highest = rowwise(kept, grad) * grad + added, new_highest
     n_eff = total**2 / squares
-    return Estimate(highest + torch.log(total / n), grad / rowwise(total, grad), n_eff)
+    return Likelihood(highest + torch.log(total / n), grad / rowwise(total, grad), n_eff)
 
 
 def draw_noise(normal: Callable[[int], Tensor], n: int, draws: Draws) -> Tensor:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from guidebench.diffusion.prediction import Prediction
 from guidebench.errors import ConfigError
-from guidebench.methods.posterior.likelihood import Estimate, rowwise
+from guidebench.methods.posterior.likelihood import Likelihood, rowwise
 from guidebench.samplers.base import Chain, EpsModel
 
 Injection = Literal["score", "pigdm_paper", "pigdm_code", "dps_norm"]
@@ -93,7 +93,7 @@ class Stage:
         """sqrt(alpha^2 + sigma^2) at t and u: 1 where variance is preserved, x over it where it is not."""
         return math.hypot(self.alpha_t, self.sigma_t), math.hypot(self.alpha_u, self.sigma_u)
 
-    def log(self, estimate: Estimate, weight: float = 1.0) -> None:
+    def log(self, estimate: Likelihood, weight: float = 1.0) -> None:
         """Remember the loss that an estimate stands for, and its effective number of draws."""
         self.logged |= {"loss": -estimate.log_p / weight, "ess": estimate.ess}
 

@@ -60,7 +60,7 @@ REPORTED = Bar()
 
 
 @dataclass(frozen=True)
-class Row:
+class Measured:
     """One measurement.
 
     Args:

@@ -20,7 +20,7 @@ from guidebench.studies.zoo import drawing, faces_parts, portraits, reading
 from guidebench.studies.zoo.estimates import (
     Bar,
     Booleans,
-    Row,
+    Measured,
     correlation,
     error_overlap,
     mean,
@@ -90,19 +90,19 @@ class Models:
     faces: portraits.FaceModels
 
 
-def autoencoder(models: Models, n: int) -> Iterator[Row]:
+def autoencoder(models: Models, n: int) -> Iterator[Measured]:
     """Reconstruction of every world, and what the judge of scenes still reads afterwards."""
     for name, world in WORLDS.items():
         images = held_out(world, n).images
         again = drawing.rebuilt(models.setup.model, images)
-        yield Row(f"{name}: PSNR (dB)", mean(drawing.psnr(images, again)), Bar(at_least=30))
+        yield Measured(f"{name}: PSNR (dB)", mean(drawing.psnr(images, again)), Bar(at_least=30))
     scenes = [SCENES.picture("test", index) for index in range(n)]
     drawn = np.stack([SCENES.render(scene) for scene in scenes])
     for label, images in (
         ("drawn", drawn),
         ("after the autoencoder", drawing.rebuilt(models.setup.model, drawn)),
     ):
-        yield Row(f"rules read every object of scenes, {label} (%)", rate(_parsed(images, scenes)))
+        yield Measured(f"rules read every object of scenes, {label} (%)", rate(_parsed(images, scenes)))
 
 
 def _parsed(images: Images, scenes: list[Scene]) -> Booleans:
@@ -115,7 +115,7 @@ def _parsed(images: Images, scenes: list[Scene]) -> Booleans:
     )
 
 
-def captions(models: Models, n: int) -> Iterator[Row]:
+def captions(models: Models, n: int) -> Iterator[Measured]:
     """Right caption among 100 different ones, over all worlds and by world; overlap of the two CLIPs' errors.
 
     The others are false of the picture: one that is true of it too would be as right. What that leaves out is reported.
@@ -129,16 +129,16 @@ def captions(models: Models, n: int) -> Iterator[Row]:
             continue
         right = {role: reading.ranked_first(clip, pictures, among) for role, clip in models.clips.items()}
         for role, hits in right.items():
-            yield Row(
+            yield Measured(
                 f"{role}, {name}: right caption of {CANDIDATES} first (%)", rate(hits), Bar(at_least=80)
             )
         overlap = error_overlap(right["guide"], right["score"])
-        yield Row(f"{name}: errors of the two shared, over chance", overlap, Bar(at_most=2))
+        yield Measured(f"{name}: errors of the two shared, over chance", overlap, Bar(at_most=2))
     among = reading.candidates(mixed, CANDIDATES, others_false=False)
     for role, clip in models.clips.items():
         if among is not None:
             hits = reading.ranked_first(clip, mixed, among)
-            yield Row(
+            yield Measured(
                 f"{role}, all worlds: own caption of {CANDIDATES} first, others may be true too (%)",
                 rate(hits),
             )
@@ -148,7 +148,7 @@ def _first(pictures: Pictures, n: int) -> Pictures:
     return Pictures(pictures.images[:n], pictures.captions[:n], pictures.shown[:n])
 
 
-def text_to_image(models: Models, n: int) -> Iterator[Row]:
+def text_to_image(models: Models, n: int) -> Iterator[Measured]:
     """Prompts judged right."""
     for asked in drawing.prompts(n):
         images = drawing.generate(models.setup, asked.prompts, asked.name)
@@ -157,10 +157,10 @@ def text_to_image(models: Models, n: int) -> Iterator[Row]:
             if asked.judge == "rules"
             else drawing.by_classifier(models.classifiers[asked.judge].judge)
         )
-        yield Row(f"{asked.name} (%)", rate(judge(images, asked.wanted)), asked.bar)
+        yield Measured(f"{asked.name} (%)", rate(judge(images, asked.wanted)), asked.bar)
 
 
-def classifiers(models: Models, n: int) -> Iterator[Row]:
+def classifiers(models: Models, n: int) -> Iterator[Measured]:
     """Accuracy on held-out seeds, and whether guide and judge fail together."""
     for name, readers in models.classifiers.items():
         worlds = [WORLDS[world] for world in readers.worlds]
@@ -174,12 +174,12 @@ def classifiers(models: Models, n: int) -> Iterator[Row]:
         }
         what = f"{sum(len(world.classes) for world in worlds)} {'attributes' if multilabel else 'classes'}"
         for role, hits in right.items():
-            yield Row(f"{name}, {role}: {what} (%)", rate(hits), Bar(at_least=95))
+            yield Measured(f"{name}, {role}: {what} (%)", rate(hits), Bar(at_least=95))
         overlap = error_overlap(right["guide"], right["judge"])
-        yield Row(f"{name}: errors of the two shared, over chance", overlap)
+        yield Measured(f"{name}: errors of the two shared, over chance", overlap)
 
 
-def distances(models: Models, n: int) -> Iterator[Row]:
+def distances(models: Models, n: int) -> Iterator[Measured]:
     """FID and KID of real, rebuilt and generated pictures of all worlds against other real ones; sharpness; faces."""
     each = -(-n // len(WORLDS))
     reference = WorldPictures(list(WORLDS), "test", each * len(WORLDS))
@@ -193,20 +193,24 @@ def distances(models: Models, n: int) -> Iterator[Row]:
         seen = {name: drawing.features(metric, images) for name, images in compared.items()}
         unit = f" ({metric.unit})" if metric.unit else ""
         for name, features in seen.items():
-            yield Row(
+            yield Measured(
                 f"{type(metric).__name__} of {name} to real{unit}", drawing.distance(metric, features, far)
             )
         if isinstance(metric, FID):
             number = drawing.times_further(
                 metric, seen["text to image"], seen["real after the autoencoder"], far
             )
-            yield Row("FID of text to image over that of the autoencoder alone", number, Bar(at_most=1.3))
+            yield Measured(
+                "FID of text to image over that of the autoencoder alone", number, Bar(at_most=1.3)
+            )
     for start, name in enumerate(WORLDS):
         own = slice(start, None, len(WORLDS))
         number = drawing.quotient(drawing.fine_power(rebuilt[own]), drawing.fine_power(others.images[own]))
-        yield Row(f"{name}: power above half the Nyquist frequency, the autoencoder alone over drawn", number)
+        yield Measured(
+            f"{name}: power above half the Nyquist frequency, the autoencoder alone over drawn", number
+        )
         number = drawing.quotient(drawing.fine_power(made[own]), drawing.fine_power(rebuilt[own]))
-        yield Row(
+        yield Measured(
             f"{name}: power above half the Nyquist frequency, text to image over the autoencoder alone",
             number,
             Bar(at_least=0.8, at_most=1.2),
@@ -214,18 +218,20 @@ def distances(models: Models, n: int) -> Iterator[Row]:
     own = slice(list(WORLDS).index("faces"), None, len(WORLDS))
     said = [caption.facts for caption in others.captions[own]]
     right = reading.attributes_as_said(models.classifiers["faces"].judge, made[own], said)
-    yield Row("faces: attributes as the caption says, by the judge (%)", rate(right), Bar(at_least=90))
+    yield Measured("faces: attributes as the caption says, by the judge (%)", rate(right), Bar(at_least=90))
     for part in faces_parts.PARTS:
         for name, images, bar in (
             ("drawn", others.images, Bar()),
             ("text to image", made, Bar(at_least=90)),
         ):
-            yield Row(f"faces, {name}: {part} present (%)", rate(faces_parts.present(images[own], part)), bar)
+            yield Measured(
+                f"faces, {name}: {part} present (%)", rate(faces_parts.present(images[own], part)), bar
+            )
         bare = faces_parts.drawn(each, without=part, start=0)
-        yield Row(f"faces, drawn without: {part} present (%)", rate(faces_parts.present(bare, part)))
+        yield Measured(f"faces, drawn without: {part} present (%)", rate(faces_parts.present(bare, part)))
 
 
-def pixel_space(models: Models, n: int) -> Iterator[Row]:
+def pixel_space(models: Models, n: int) -> Iterator[Measured]:
     """The noise-aware classifier by noise level, and FID of unconditional pictures against real ones."""
     pixels = models.pixels
     worlds, size = [WORLDS[name] for name in pixels.worlds], pixels.setup.model.sample_shape[-1]
@@ -233,39 +239,39 @@ def pixel_space(models: Models, n: int) -> Iterator[Row]:
     portraits = averaged(in_turn([held_out(world, each, portraits=True) for world in worlds]), size)
     for t in NOISE_LEVELS:
         right = reading.read_right_in_noise(pixels.classifier, portraits, pixels.setup.model, t)
-        yield Row(f"noise-aware classifier at noise level {t} of 1000 (%)", rate(right))
+        yield Measured(f"noise-aware classifier at noise level {t} of 1000 (%)", rate(right))
     reference = WorldPictures(list(pixels.worlds), "test", each * len(worlds), size)
     real = np.stack([picture.load() for picture in reference.pictures()])
     others = averaged(in_turn([held_out(world, each, start=each) for world in worlds]), size).images
     made = drawing.generate(pixels.setup, [""] * len(real), "pixel space")
     metric = FID(models.features, reference)
     far, near, seen = (drawing.features(metric, images) for images in (real, others, made))
-    yield Row("FID of real to real", drawing.distance(metric, near, far))
-    yield Row("FID of generated to real", drawing.distance(metric, seen, far))
+    yield Measured("FID of real to real", drawing.distance(metric, near, far))
+    yield Measured("FID of generated to real", drawing.distance(metric, seen, far))
     number = drawing.times_further(metric, seen, near, far)
-    yield Row("FID of generated to real over that of real to real", number, Bar(at_most=3))
+    yield Measured("FID of generated to real over that of real to real", number, Bar(at_most=3))
 
 
-def aesthetics(models: Models, n: int) -> Iterator[Row]:
+def aesthetics(models: Models, n: int) -> Iterator[Measured]:
     """Correlation of the heads' scores with the rule, on pictures as drawn."""
     each = -(-n // len(WORLDS))
     images = in_turn([held_out(world, each) for world in WORLDS.values()]).images
     for role, head in models.heads.items():
         number = correlation(*reading.predicted_pleasantness(head, images))
-        yield Row(f"{role}: correlation with the rule of pleasantness", number)
+        yield Measured(f"{role}: correlation with the rule of pleasantness", number)
 
 
-def recognisers(models: Models, n: int) -> Iterator[Row]:
+def recognisers(models: Models, n: int) -> Iterator[Measured]:
     """Recognisers of faces, see `portraits`."""
     return portraits.recognition(models.faces, n)
 
 
-def faces_autoencoder(models: Models, n: int) -> Iterator[Row]:
+def faces_autoencoder(models: Models, n: int) -> Iterator[Measured]:
     """The diffusion autoencoder of faces, see `portraits`."""
     return portraits.autoencoding(models.faces, n)
 
 
-PARTS: dict[str, tuple[str, Callable[[Models, int], Iterator[Row]], int]] = {
+PARTS: dict[str, tuple[str, Callable[[Models, int], Iterator[Measured]], int]] = {
     "vae": ("Autoencoder, held-out pictures", autoencoder, 5),
     "clip": ("CLIPs, held-out pictures and captions", captions, 5),
     "text_to_image": ("Text to image, judged right", text_to_image, 1),

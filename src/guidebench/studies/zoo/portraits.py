@@ -19,7 +19,7 @@ from guidebench.pixels import to_tensor, to_uint8
 from guidebench.samplers.base import sample
 from guidebench.samplers.ddim import DDIM
 from guidebench.studies.zoo.drawing import psnr
-from guidebench.studies.zoo.estimates import Bar, Booleans, Floats, Row, jackknife, mean, rate
+from guidebench.studies.zoo.estimates import Bar, Booleans, Floats, Measured, jackknife, mean, rate
 from guidebench.studies.zoo.pictures import Images, Pictures, held_out
 
 FALSE_MATCH_RATE = 1e-3
@@ -47,7 +47,7 @@ class FaceModels:
     judges: Mapping[str, FaceRecogniser]
 
 
-def recognition(models: FaceModels, n: int) -> Iterator[Row]:
+def recognition(models: FaceModels, n: int) -> Iterator[Measured]:
     """True matches, neutral against smiling, and how far false matches of two judges are shared.
 
     Args:
@@ -60,7 +60,7 @@ def recognition(models: FaceModels, n: int) -> Iterator[Row]:
     for name, network in {"guide": models.guide, **models.judges}.items():
         cosines = _embedded(network, neutral) @ _embedded(network, smiling).T
         accepted = (cosines > match_threshold(_impostors(cosines), FALSE_MATCH_RATE)).numpy()
-        yield Row(
+        yield Measured(
             f"{name}: true matches at 0.1 % false ones (%)", rate(accepted.diagonal()), Bar(at_least=99)
         )
         wrong[name] = accepted & ~np.eye(n, dtype=np.bool_)
@@ -68,14 +68,14 @@ def recognition(models: FaceModels, n: int) -> Iterator[Row]:
     for first, second in combinations(models.judges, 2):
         a, b = wrong[first], wrong[second]
         pair = f"{first} and {second}: false matches shared, over chance"
-        yield Row(pair, jackknife(partial(shared, a, b), n), Bar(at_most=3))
-        yield Row(
+        yield Measured(pair, jackknife(partial(shared, a, b), n), Bar(at_most=3))
+        yield Measured(
             f"{pair} among pairs as alike in truth",
             jackknife(partial(shared, a, b, distance=distance), n),
         )
 
 
-def autoencoding(models: FaceModels, n: int) -> Iterator[Row]:
+def autoencoding(models: FaceModels, n: int) -> Iterator[Measured]:
     """Encoding and decoding, the person that the semantic code alone keeps, and what a linear head reads from it.
 
     Args:
@@ -86,7 +86,7 @@ def autoencoding(models: FaceModels, n: int) -> Iterator[Row]:
     model.load("cpu")
     pictures = held_out(FACES, n)
     again = decoded(model, *encoded(model, pictures.images))
-    yield Row(
+    yield Measured(
         "encoded and decoded in 100 steps each: PSNR (dB)",
         mean(psnr(pictures.images, again)),
         Bar(at_least=30),
@@ -103,18 +103,18 @@ def autoencoding(models: FaceModels, n: int) -> Iterator[Row]:
         threshold = match_threshold(_impostors(cosines), FALSE_MATCH_RATE)
         own = (_embedded(network, made) * _embedded(network, chosen)).sum(1)
         same[name] = (own > threshold).numpy()
-        yield Row(f"the code with a random x_T: same person for {name} (%)", rate(same[name]))
+        yield Measured(f"the code with a random x_T: same person for {name} (%)", rate(same[name]))
     enough = np.sum(list(same.values()), axis=0) >= ENOUGH
-    yield Row(
+    yield Measured(
         f"the code with a random x_T: same person for {ENOUGH} of {len(same)} (%)",
         rate(enough),
         Bar(at_least=90),
     )
 
     right = head_reads(model, _training(10 * n), held_out(FACES, 4 * n, start=n))
-    yield Row("attributes by a linear head on the code (%)", rate(right.ravel()), Bar(at_least=95))
+    yield Measured("attributes by a linear head on the code (%)", rate(right.ravel()), Bar(at_least=95))
     for name, column in zip(FACES.classes, right.T, strict=True):
-        yield Row(f"{name}, by a linear head on the code (%)", rate(column))
+        yield Measured(f"{name}, by a linear head on the code (%)", rate(column))
 
 
 def shared(

@@ -11,7 +11,7 @@ from guidebench.models.readers.classifiers import Classifier
 from guidebench.problems import Problem
 
 
-class ClassifierLoss(Metric):
+class LabelNLL(Metric):
     """-log p(label | image), the cross-entropy of the judge.
 
     Args:
