@@ -60,7 +60,7 @@ def images(metric: Measure) -> Tensor:
 
 @each_single
 def test_one_finite_number_per_image_that_depends_on_it_alone(metric: Metric, images: Tensor) -> None:
-    some = problems(metric.reads)
+    some = problems((*metric.reads, "path") if metric.kind == "motion" else metric.reads)
     before = images.clone()
     values = metric.evaluate(images.requires_grad_(), some)
     assert values.shape == (4,) and values.is_floating_point() and not values.requires_grad
@@ -89,7 +89,8 @@ def test_the_value_of_a_set_does_not_depend_on_its_order(metric: SetMetric) -> N
     features, reference = np.random.default_rng(0).dirichlet(np.ones(6), (2, 20))
     value = metric.value(features, reference)
     assert isinstance(value, float) and np.isfinite(value)
-    assert metric.value(features[::-1], reference) == pytest.approx(value, rel=1e-9)
+    # the fit of a singular covariance has eigenvalues of rounding, of which FID takes the root
+    assert metric.value(features[::-1], reference) == pytest.approx(value, rel=1e-9, abs=1e-8)
     assert metric.value(features[:10], reference) != value
     assert np.isnan(metric.value(features[:0], reference))
     assert isinstance(metric.caveat(20, 6), str)

@@ -64,8 +64,9 @@ def test_a_table_from_nothing(name: str, judge: str, tmp_path: Path) -> None:
     assert table.main([name, "--no-run", *own]) == 0 and page.read_bytes() == first
 
 
-def test_the_table_of_resources(tmp_path: Path) -> None:
+def test_the_table_of_resources(judge: str, tmp_path: Path) -> None:
     own = ["classifier@networks.guide_classifier=adm256_noisy", "dataset.pictures.size=16", *SMALL]
+    own += [f"networks.judge_classifier.directory={judge}"]
     assert table.main(["lgd/resources", "size=smoke", f"paths.results={tmp_path}", "device=cpu", *own]) == 0
     (page,) = (tmp_path / "runs" / "tables").glob("*.md")
     text = page.read_text()

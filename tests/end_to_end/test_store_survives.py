@@ -192,9 +192,15 @@ def test_no_run_only_tabulates(commands, whole: Path, tmp_path: Path) -> None:
     victim = sorted(commands.records(results))[0]
     shutil.rmtree(results / "runs" / "samples" / victim)
     before = commands.records(results)
-    commands.run(*commands.table(results), "--no-run")
+    refused = commands.run(*commands.table(results), "--no-run", status=2)
+    assert "cells of the new table are missing" in refused.output
+    assert commands.tables(results) == commands.tables(
+        whole
+    )  # a good table is not replaced by one with holes
+    elsewhere = tmp_path / "elsewhere"
+    commands.run(*commands.table(results, f"paths.tables={elsewhere}"), "--no-run")
     assert commands.records(results) == before and len(before) == SAMPLES - 1
-    assert commands.tables(results) != commands.tables(whole)
+    assert any("missing" in path.read_text() for path in elsewhere.glob("*.md"))
 
 
 def test_no_run_of_an_empty_store_says_so(commands, tmp_path: Path) -> None:

@@ -45,15 +45,17 @@ def fetched(address: str, sha256: str | None) -> Path:
 
 
 def fingerprint(address: str, sha256: str | None) -> str:
-    """Identifies the bytes at an address, `sha256:<digits>`; downloads them where no checksum is known.
+    """Identifies the bytes at an address and downloads nothing: `sha256:<digits>`, or the address.
+
+    Without a configured checksum the address stands for what was first fetched from it: that is recorded, and anything
+    else is refused whenever the file is used.
 
     Raises:
-        WeightsError: as for `fetched`.
+        WeightsError: the file is there and is not the one that was meant.
     """
-    if sha256 is None or cached_file(address).is_file():
-        found = file_sha256(fetched(address, sha256))
-        return f"sha256:{found[: len(sha256)] if sha256 else found}"
-    return f"sha256:{_checked(sha256, address)}"
+    if cached_file(address).is_file():
+        fetched(address, sha256)
+    return f"sha256:{_checked(sha256, address)}" if sha256 is not None else address
 
 
 def verify(path: Path, sha256: str, source: str) -> None:

@@ -257,6 +257,7 @@ import os, signal, sys, threading
 from pathlib import Path
 import torch
 from guidebench.runner.drafts import Draft
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job's parent may ignore it
 path = Path(sys.argv[1]) / "state.safetensors"
 state = {"x": torch.zeros(1)}
 for k in Draft(path, "work", 1e9, path.parent).steps(9, state):
@@ -270,10 +271,11 @@ for k in Draft(path, "work", 1e9, path.parent).steps(9, state):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_waits_for_the_step_and_saves(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-c", _SIGNALLED, str(tmp_path), str(int(number))]
+    before = signal.getsignal(signal.SIGINT)
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ)
     assert done.returncode in (-number, 128 + number) and done.stdout.split() == list("01234")
     state = {"x": torch.zeros(1)}
     rest = Draft(tmp_path / "state.safetensors", "work", 1e9, tmp_path).steps(9, state)
     assert next(rest) == 5 and state["x"].item() == 5.0
     rest.close()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from guidebench.diffusion.cost import Cost
-from guidebench.methods.base import Generation
+from guidebench.methods.base import Generation, Setup
 from guidebench.problems import Problem
 from guidebench.runner.experiment import Experiment
 from guidebench.runner.store import Store
@@ -17,6 +17,8 @@ from guidebench.samples import Part
 
 class Hungry:
     """Makes the case's number, at most `limit` of them at once."""
+
+    uses = ()
 
     def __init__(self, limit: int, error: Exception) -> None:
         self.limit, self.error = limit, error
@@ -27,12 +29,12 @@ class Hungry:
         if len(problems) > self.limit:
             raise self.error
         values = torch.tensor([[float(p.case_id)] for p in problems])
-        return Generation({"sample": Part("motion", values[:, None])}, Cost(1, 0))
+        return Generation({"sample": Part("motion", values[:, None])}, Cost(1, 0), Cost(1, 0))
 
 
 class Job:
     seeds = (3, 5)
-    config = {"batch_size": 4, "save_latents": False}  # noqa: RUF012
+    config = {"batch_size": 4, "save_latents": False, "checkpoint_seconds": 120.0}  # noqa: RUF012
 
 
 def experiment(root: Path, method: Hungry, monkeypatch: pytest.MonkeyPatch) -> Experiment:
@@ -41,8 +43,9 @@ def experiment(root: Path, method: Hungry, monkeypatch: pytest.MonkeyPatch) -> E
     made.config_hash, made.generation_config = "hash", {}
     made.problems = [Problem(str(i), seed) for i in range(6) for seed in (3, 5)]
     made._whole, made._fits = {}, 4
-    setup: Any = type("Setup", (), {"model": type("Model", (), {"device": torch.device("cpu")})})
-    monkeypatch.setattr(made, "setup", lambda: setup)
+    made.recipes = {}
+    model: Any = type("Model", (), {"device": torch.device("cpu")})
+    monkeypatch.setattr(made, "setup", lambda: Setup(model))
     return made
 
 
