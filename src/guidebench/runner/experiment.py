@@ -104,8 +104,10 @@ class Experiment:
         return [batch for batch in self.batches if not whole >= set(batch.problems)]
 
     def _suffices(self, record: Record) -> bool:
-        """Whether a stored sample has all that the job asks for."""
-        return record.status == "failed" or LATENTS in record.parts or not self.job.config["save_latents"]
+        """Whether a stored sample has all that the job asks for; a failed one, unless it is to be tried again."""
+        if record.status == "failed":
+            return not self.job.config["retry_failed"]
+        return LATENTS in record.parts or not self.job.config["save_latents"]
 
     def run(self, missing: Sequence[Batch], on_samples: OnSamples, wait: bool) -> list[Batch]:
         """Generate missing batches.

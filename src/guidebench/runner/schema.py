@@ -35,6 +35,7 @@ class RunConfig:
     device: str = "auto"
     random_weights: bool = False
     save_latents: bool = False
+    retry_failed: bool = False
     checkpoint_seconds: float = 120.0
     allow_shared_networks: bool = False
     paths: Paths = field(default_factory=Paths)

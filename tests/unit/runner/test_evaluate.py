@@ -71,6 +71,7 @@ class Job:
             "batch_size": 2,
             "device": "cpu",
             "save_latents": False,
+            "retry_failed": False,
         }
 
     seeds = (0,)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from guidebench.diffusion.cost import Cost
+from guidebench.errors import NumericalError
 from guidebench.methods.base import Generation, Setup
 from guidebench.problems import Problem
 from guidebench.runner.experiment import Experiment
@@ -21,7 +22,7 @@ class Hungry:
     uses = ()
 
     def __init__(self, limit: int, error: Exception) -> None:
-        self.limit, self.error = limit, error
+        self.limit, self.error, self.fails = limit, error, False
         self.sizes: list[int] = []
 
     def generate(self, problems: Sequence[Problem], setup: object) -> Generation:
@@ -29,12 +30,14 @@ class Hungry:
         if len(problems) > self.limit:
             raise self.error
         values = torch.tensor([[float(p.case_id)] for p in problems])
-        return Generation({"sample": Part("motion", values[:, None])}, Cost(1, 0), Cost(1, 0))
+        failures = {0: NumericalError(3, "x_t", [0])} if self.fails else {}
+        parts = {"sample": Part("motion", values[:, None])}
+        return Generation(parts, Cost(1, 0), Cost(1, 0), failures=failures)
 
 
 class Job:
     seeds = (3, 5)
-    config = {"batch_size": 4, "save_latents": False, "checkpoint_seconds": 120.0}  # noqa: RUF012
+    config = {"batch_size": 4, "save_latents": False, "checkpoint_seconds": 120.0, "retry_failed": False}  # noqa: RUF012
 
 
 def experiment(root: Path, method: Hungry, monkeypatch: pytest.MonkeyPatch) -> Experiment:
@@ -85,3 +88,19 @@ def test_another_error_or_one_sample_too_large_is_raised(
         made = experiment(tmp_path, Hungry(limit, error), monkeypatch)
         with pytest.raises(type(error)):
             made.run(made.missing(), lambda records: None, wait=True)
+
+
+def test_failed_samples_are_tried_again_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = Hungry(4, MemoryError())
+    made = experiment(tmp_path, method, monkeypatch)
+    method.fails = True
+    made.run(made.missing(), lambda records: None, wait=True)
+    failed = [p.case_id for p, record in made.stored().items() if record.status == "failed"]
+    assert failed == ["0", "0", "4", "4"] and not made.missing()
+    method.fails = False
+    again = experiment(tmp_path, method, monkeypatch)
+    again.job.config = again.job.config | {"retry_failed": True}  # type: ignore[misc]
+    again.run(again.missing(), lambda records: None, wait=True)
+    assert all(record.status == "ok" for record in again.stored().values()) and not again.missing()
