@@ -27,11 +27,9 @@ _OF_THE_MACHINE = (
     "device=",
     "batch_size=",
     "memory_budget_gb=",
-    "checkpoint_seconds=",
-    "retry_failed=",
-    "save_latents=",
     "logger",
     "save_latents=",
+    "retry_failed=",
     "checkpoint",
 )
 """Overrides that say where and how to run, not what: neither a table nor the name of its files mentions them."""
