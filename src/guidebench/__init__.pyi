@@ -19,6 +19,13 @@ from guidebench.errors import GuidebenchError as GuidebenchError
 from guidebench.losses.base import Loss as Loss
 from guidebench.methods.base import Method as Method
 from guidebench.methods.end_to_end.doodl import DOODL as DOODL
+from guidebench.methods.end_to_end.flowgrad import FlowGrad as FlowGrad
+from guidebench.methods.end_to_end.implicit_diffusion import ImplicitDiffusion as ImplicitDiffusion
+from guidebench.methods.end_to_end.latent_descent import LatentDescent as LatentDescent
+from guidebench.methods.morphing.best_blend import BestBlend as BestBlend
+from guidebench.methods.morphing.dim import DiM as DiM
+from guidebench.methods.morphing.greedy_search import GreedySearch as GreedySearch
+from guidebench.methods.morphing.landmarks import LandmarkMorph as LandmarkMorph
 from guidebench.methods.none import Unguided as Unguided
 from guidebench.methods.posterior.classifier_guidance import ClassifierGuidance as ClassifierGuidance
 from guidebench.methods.posterior.d_pnp import DPnP as DPnP

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from conftest import SHAPE, Mixture, Target
 from guidebench.diffusion.grids import Linspace
 from guidebench.diffusion.random import AUGMENTATION, METHOD, X_T, RandomStreams
 from guidebench.diffusion.schedules import RectifiedFlow
@@ -39,6 +38,7 @@ from guidebench.samplers.ddim import DDIM
 from guidebench.samplers.dpm_solver import DPMSolver
 from guidebench.samplers.edict import EDICT
 from guidebench.samplers.heun import Heun
+from mixture_model import SHAPE, Mixture, Target
 
 METHODS = [
     Unguided(),

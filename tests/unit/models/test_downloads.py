@@ -101,9 +101,7 @@ def test_a_file_with_another_checksum_is_refused_also_when_it_lies_there(
 def test_without_a_checksum_the_first_one_is_held(served: dict[str, Any]) -> None:
     served[ADDRESS] = state(1.0)
     checkpoint = Checkpoint(ADDRESS, {})
-    assert (
-        checkpoint.fingerprint() == ADDRESS and "asked" not in served
-    )  # known before anything is downloaded
+    assert checkpoint.fingerprint() == ADDRESS and not served["asked"]  # known before a download
     assert value(ADDRESS) == 1.0 and checkpoint.fingerprint() == ADDRESS
     replace(cached_file(ADDRESS), flip)
     for use in (checkpoint.fingerprint, lambda: value(ADDRESS)):
