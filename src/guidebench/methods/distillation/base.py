@@ -53,7 +53,7 @@ class Distillation(Method):
     """
 
     uses = ()
-    evaluations: ClassVar[int] = 2
+    evaluations: int = 2
     curves: ClassVar[tuple[str, ...]] = ()
 
     def __init__(
@@ -83,7 +83,7 @@ class Distillation(Method):
         """What stands for no prompt, beside each prompt."""
         return [""] * len(prompts)
 
-    def begin(self, setup: Setup) -> None:  # noqa: B027
+    def begin(self, setup: Setup) -> None:
         """Called before the first step: where a method takes what was learned for it."""
 
     def generate(self, problems: Sequence[Problem], setup: Setup) -> Generation:
@@ -138,10 +138,8 @@ class Distillation(Method):
         rows = [*problems] * copies
         schedule = network.model.schedule
         times = [self.time(schedule, generator(p.seed, "", f"time@{step}")) for p in rows]
-        shape = (-1, *[1] * (z.ndim - 1))
-        alpha_t = z.new_tensor([schedule.alpha(t) for t in times]).view(shape)
-        sigma_t = z.new_tensor([schedule.sigma(t) for t in times]).view(shape)
         t = torch.tensor(times, device=z.device)
+        alpha_t, sigma_t = network.coefficients(t, z)
         eps = noise.copied(copies).normal(z.shape[1:], METHOD)
         z_t = alpha_t * z + sigma_t * eps
         words = list(view.words) or [""] * len(rows)
@@ -151,9 +149,23 @@ class Distillation(Method):
         cond = network.condition([*self.null_prompts(prompts), *prompts])
         eps_u, eps_c = network(torch.cat([z_t, z_t]), t.repeat(2), cond).chunk(2)
         return Look(
-            z, eps, z_t, eps_u, eps_c, t, alpha_t, sigma_t, cfg_scale, step, rows, words, view.source, network,
-            lambda stream: streams.copied(copies).normal(z.shape[1:], stream),
-        )  # fmt: skip
+            z=z,
+            eps=eps,
+            z_t=z_t,
+            eps_u=eps_u,
+            eps_c=eps_c,
+            t=t,
+            alpha_t=alpha_t,
+            sigma_t=sigma_t,
+            cfg_scale=cfg_scale,
+            step=step,
+            problems=rows,
+            words=words,
+            source=view.source,
+            cond=cond,
+            network=network,
+            normal=lambda stream: streams.copied(copies).normal(z.shape[1:], stream),
+        )
 
     def time(self, schedule: NoiseSchedule, draw: torch.Generator) -> float:
         """A time of `t_range`: an index of a table, else anything between."""

@@ -33,6 +33,13 @@ class Network:
             eps[rows] = self.model.eps(z_t[rows], time, cond[rows])
         return eps
 
+    def coefficients(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha_t and sigma_t at times (n,), each shaped to multiply `like`, (n, ...)."""
+        schedule, shape = self.model.schedule, (-1, *[1] * (like.ndim - 1))
+        times = t.tolist()
+        alpha_t = like.new_tensor([schedule.alpha(time) for time in times]).view(shape)
+        return alpha_t, like.new_tensor([schedule.sigma(time) for time in times]).view(shape)
+
     def condition(self, values: Sequence[str]) -> Tensor:
         """What the model is conditioned on, (n, ...); texts are encoded once."""
         new = [value for value in dict.fromkeys(values) if value not in self._conditions]
@@ -60,6 +67,7 @@ class Look:
         problems: of each row.
         words: behind each row's prompt, such as ", side view".
         source: where there is a source picture, the same view of it, (n, ...).
+        cond: the conditions of eps_u, then those of eps_c, (2 n, ...).
         network: answers more questions, each counted.
         normal: standard normal draws (n, ...) of this step from a stream.
 
@@ -80,6 +88,7 @@ class Look:
     problems: Sequence[Problem]
     words: Sequence[str]
     source: Tensor | None
+    cond: Tensor
     network: Network
     normal: Callable[[str], Tensor]
     logged: dict[str, Tensor] = field(default_factory=dict)
@@ -111,6 +120,15 @@ class Look:
     def ask(self, z_t: Tensor, prompts: Sequence[str]) -> Tensor:
         """eps_hat, (n, ...), at this look's times of other noisy samples or prompts: one network row per sample."""
         return self.network(z_t, self.t, self.network.condition(prompts))
+
+    def both(self, z_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """eps_u and eps_c at other times (n,): two network rows per sample."""
+        eps_u, eps_c = self.network(torch.cat([z_t, z_t]), t.repeat(2), self.cond).chunk(2)
+        return eps_u, eps_c
+
+    def coefficients(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """alpha_t and sigma_t at times (n,), each (n, 1, ...)."""
+        return self.network.coefficients(t, self.z)
 
     def log(self, name: str, values: Tensor) -> None:
         """Remember a value of this step: (n,), or a tensor (n, ...) by its norm."""
