@@ -67,11 +67,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     Image.new("RGB", (64, 64), (80 * c, 100 * m, 100 * seed)).save(image)
                 rows.append(
                     {
-                        "method": method,
+                        "row": method,
                         "case_id": case_id,
                         "seed": seed,
-                        "category": case_id.split("-")[0],
-                        "prompt": prompt,
+                        "problem.category": case_id.split("-")[0],
+                        "caption": prompt,
                         "status": "failed" if failed else "ok",
                         "failure": "x_t became non-finite at step 3" if failed else "",
                         "clip_score": float("nan")
@@ -82,7 +82,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
                         "nfe_bwd": 0,
                         "seconds": 1.5,
                         "peak_memory_mb": 900.0,
-                        "image": str(image),
+                        "parts": {"sample": str(image)},
                         "config": {"method": {"name": method, "variant": "paper"}, "cfg_scale": 7.5},
                         "config_hash": f"{m}abcdef0123456789",
                     }
