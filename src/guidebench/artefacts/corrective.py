@@ -23,7 +23,8 @@ _BATCH = 32
 class Corrective(Artefact):
     r"""b_psi(z, t), which minimises
 
-        L_k = |x0_u - b_n|^2,   b_n = (sigma(x0_u) / sigma(b)) (b - mu(b)) + mu(b),   x0_u = (z_t - sigma_t eps_u) / alpha_t
+        L_k = |x0_u - b_n|^2,   b_n = (sigma(x0_u) / sigma(b)) (b - mu(b)) + mu(b)
+        x0_u = (z_t - sigma_t eps_u) / alpha_t
 
     over pictures z, t ~ U(t_range), eps ~ N(0, I). First the triplets (z, t, x0_u) of the frozen model are made and
     kept, then the network is trained on them; both go on after an interruption. Being a small network that sees

@@ -12,7 +12,7 @@ from guidebench.diffusion.cost import Cost
 from guidebench.diffusion.random import METHOD, RandomStreams, generator
 from guidebench.diffusion.schedules import NoiseSchedule, TableSchedule
 from guidebench.errors import ConfigError
-from guidebench.methods.base import FiniteCheck, Generation, Method, Setup
+from guidebench.methods.base import FiniteCheck, Generation, Method, Setup, Use
 from guidebench.methods.distillation.canvas import Canvas, View
 from guidebench.methods.distillation.descent import Descent
 from guidebench.methods.distillation.look import Look, Network
@@ -52,7 +52,7 @@ class Distillation(Method):
     once; the noise is each problem's own. Gradients are summed over a view, not averaged, whatever the batch.
     """
 
-    uses = ()
+    uses: ClassVar[tuple[Use, ...]] = ()
     evaluations: int = 2
     curves: ClassVar[tuple[str, ...]] = ()
 

@@ -83,7 +83,9 @@ class SDSBridge(Distillation):
 
     def __init__(
         self,
-        suffix: str = ", oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed",
+        suffix: str = (
+            ", oversaturated, smooth, pixelated, cartoon, foggy, hazy, blurry, bad structure, noisy, malformed"
+        ),
         **shared: Any,
     ) -> None:
         super().__init__(**shared)
