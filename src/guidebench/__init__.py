@@ -42,6 +42,8 @@ _HOMES = {
     "methods.posterior.pigdm": ("PiGDM",),
     "methods.posterior.tfg": ("TFG",),
     "methods.posterior.universal_guidance": ("UniversalGuidance",),
+    "methods.search.best_of_n": ("BestOfN",),
+    "methods.search.resampling": ("Resampling",),
     "models.base": ("DiffusionModel",),
     "samplers.base": ("Sampler",),
     "samplers.ddim": ("DDIM",),

@@ -51,6 +51,8 @@ from guidebench.methods.posterior.one_step import OneStep as OneStep
 from guidebench.methods.posterior.pigdm import PiGDM as PiGDM
 from guidebench.methods.posterior.tfg import TFG as TFG
 from guidebench.methods.posterior.universal_guidance import UniversalGuidance as UniversalGuidance
+from guidebench.methods.search.best_of_n import BestOfN as BestOfN
+from guidebench.methods.search.resampling import Resampling as Resampling
 from guidebench.models.base import DiffusionModel as DiffusionModel
 from guidebench.samplers.base import Sampler as Sampler
 from guidebench.samplers.ddim import DDIM as DDIM
