@@ -18,6 +18,17 @@ from guidebench.api import (
 from guidebench.errors import GuidebenchError as GuidebenchError
 from guidebench.losses.base import Loss as Loss
 from guidebench.methods.base import Method as Method
+from guidebench.methods.distillation.canvas import Latents as Latents
+from guidebench.methods.distillation.canvas import Pixels as Pixels
+from guidebench.methods.distillation.dds import DDS as DDS
+from guidebench.methods.distillation.descent import Descent as Descent
+from guidebench.methods.distillation.lmc_sds import LMCSDS as LMCSDS
+from guidebench.methods.distillation.ms_sds import MSSDS as MSSDS
+from guidebench.methods.distillation.nfsd import NFSD as NFSD
+from guidebench.methods.distillation.sds import CSD as CSD
+from guidebench.methods.distillation.sds import SDS as SDS
+from guidebench.methods.distillation.sds import ConditionOnly as ConditionOnly
+from guidebench.methods.distillation.sds import SDSBridge as SDSBridge
 from guidebench.methods.end_to_end.dno import DNO as DNO
 from guidebench.methods.end_to_end.doodl import DOODL as DOODL
 from guidebench.methods.end_to_end.flowgrad import FlowGrad as FlowGrad

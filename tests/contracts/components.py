@@ -22,6 +22,7 @@ from guidebench.runner.job import Job
 from tiny_models import CLASSES
 
 _OVERRIDE = {
+    "artefact": "artefact@method.corrective={name}",
     "clip": "clip@networks.guide_clip={name}",
     "aesthetic": "aesthetic@networks.guide_aesthetic={name}",
     "classifier": "classifier@networks.judge_classifier={name}",
@@ -68,7 +69,8 @@ def choosing(group: str, name: str) -> list[str]:
     """Overrides that compose a job with one choice, in the suite it belongs to."""
     chosen = _OVERRIDE.get(group, f"{group}={{name}}").format(name=name)
     suite = _SUITE.get(f"{group}/{name}")
-    return [*([f"suite={suite}"] if suite else []), chosen]
+    method = ["method=lmc_sds"] if group == "artefact" else []  # the one that asks for what is learned
+    return [*([f"suite={suite}"] if suite else []), *method, chosen]
 
 
 def each(group: str) -> pytest.MarkDecorator:

@@ -101,7 +101,7 @@ class Trainer:
         device, dtype = next(self.model.parameters()).device, getattr(torch, settings.precision)
         state = own | {"loss": torch.full((settings.steps,), torch.nan, device=device)}
         for step in progress.steps(settings.steps, state):
-            _put_back(state, own)
+            put_back(state, own)
             for group in self.optimizer.param_groups:
                 group["lr"] = settings.rate(step)
             with torch.autocast(device.type, dtype, enabled=dtype is not torch.float32):
@@ -116,7 +116,7 @@ class Trainer:
                 state["loss"] = torch.cat([state["loss"], rest])
             state["loss"][step] = value.detach()
             told(step + 1, float(value.detach()))
-        _put_back(state, own)  # also where every step had been taken before
+        put_back(state, own)  # also where every step had been taken before
         return state["loss"].cpu()
 
     def tensors(self) -> dict[str, Tensor]:
@@ -140,7 +140,7 @@ class Trainer:
                 target.copy_(source)
 
 
-def _put_back(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
+def put_back(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
     """Copy what a draft put into the state into the tensors that stand there otherwise."""
     with torch.no_grad():
         for name, tensor in own.items():

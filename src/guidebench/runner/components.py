@@ -63,8 +63,13 @@ def component_class(target: object, where: str) -> type:
 
 @functools.cache
 def parameters(cls: type) -> Mapping[str, inspect.Parameter]:
-    """What a component takes, by name, with annotations as types."""
-    return inspect.signature(cls, eval_str=True).parameters
+    """What a component takes, by name, with annotations as types; what it hands on as ** belongs to its base."""
+    own = inspect.signature(cls, eval_str=True).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in own.values()):
+        return own
+    base = next(c for c in cls.__mro__[1:] if "__init__" in vars(c))
+    named = {name: p for name, p in own.items() if p.kind is not p.VAR_KEYWORD}
+    return named | {name: p for name, p in parameters(base).items() if name not in named}
 
 
 def check(node: Any, where: str) -> None:
