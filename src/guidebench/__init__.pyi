@@ -29,10 +29,12 @@ from guidebench.methods.distillation.sds import CSD as CSD
 from guidebench.methods.distillation.sds import SDS as SDS
 from guidebench.methods.distillation.sds import ConditionOnly as ConditionOnly
 from guidebench.methods.distillation.sds import SDSBridge as SDSBridge
+from guidebench.methods.end_to_end.dno import DNO as DNO
 from guidebench.methods.end_to_end.doodl import DOODL as DOODL
 from guidebench.methods.end_to_end.flowgrad import FlowGrad as FlowGrad
 from guidebench.methods.end_to_end.implicit_diffusion import ImplicitDiffusion as ImplicitDiffusion
 from guidebench.methods.end_to_end.latent_descent import LatentDescent as LatentDescent
+from guidebench.methods.end_to_end.pcnl import PCNL as PCNL
 from guidebench.methods.morphing.best_blend import BestBlend as BestBlend
 from guidebench.methods.morphing.dim import DiM as DiM
 from guidebench.methods.morphing.greedy_search import GreedySearch as GreedySearch
@@ -52,7 +54,10 @@ from guidebench.methods.posterior.pigdm import PiGDM as PiGDM
 from guidebench.methods.posterior.tfg import TFG as TFG
 from guidebench.methods.posterior.universal_guidance import UniversalGuidance as UniversalGuidance
 from guidebench.methods.search.best_of_n import BestOfN as BestOfN
+from guidebench.methods.search.fk_steering import FKSteering as FKSteering
+from guidebench.methods.search.noise_search import NoiseSearch as NoiseSearch
 from guidebench.methods.search.resampling import Resampling as Resampling
+from guidebench.methods.search.twisted_smc import TwistedSMC as TwistedSMC
 from guidebench.models.base import DiffusionModel as DiffusionModel
 from guidebench.samplers.base import Sampler as Sampler
 from guidebench.samplers.ddim import DDIM as DDIM
